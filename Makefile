@@ -1,0 +1,49 @@
+# make run    builds and serves on this machine, with SQLite and no configuration
+# make test   installs what the tests need and runs everything that judges a change
+# make check  formatting, static analysis, generated files, cross-builds
+SHELL := /bin/bash
+export CGO_ENABLED := 0
+export GOTOOLCHAIN := local
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+
+.PHONY: run build test check deps conformance torture fuzz generate cross clean
+
+run: build
+	@exec bin/strongroom dev
+
+build:
+	@$(GO_BUILD) -o bin/strongroom ./cmd/strongroom
+
+# What the tests start: PostgreSQL, strace, and the SDKs of other languages.
+deps:
+	@scripts/deps
+
+test: deps build
+	@scripts/test
+
+check:
+	@scripts/check
+
+# Official clients against the built binary; part of test.
+conformance: deps build
+	@scripts/conformance
+
+# The long form of the crash rounds, for a machine that has an hour.
+torture: deps build
+	@STRONGROOM_TORTURE=long CGO_ENABLED=0 go test -count=1 -timeout 90m -run 'TestCrash' ./test/crash/
+
+fuzz:
+	@scripts/fuzz
+
+# Writes the generated documents: configuration and API reference.
+generate:
+	@go test -count=1 ./internal/config -run TestReferenceIsCurrent -update
+	@go test -count=1 ./internal/server -run TestAPIReferenceIsCurrent -update
+
+cross:
+	@scripts/cross
+
+clean:
+	@rm -rf bin

@@ -1,0 +1,271 @@
+package authz
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"strongroom/internal/apierr"
+	"strongroom/internal/db"
+	"strongroom/internal/identity"
+	"strongroom/internal/resource"
+)
+
+// An Assignment gives a role to a principal at a scope.
+type Assignment struct {
+	ID               string // GUID, lower case
+	Scope            string
+	RoleDefinitionID string // the role's GUID, lower case
+	PrincipalID      string
+	PrincipalType    string // User, Group, ServicePrincipal
+	Description      string
+	CreatedBy        string // object id
+	Created          time.Time
+	UpdatedBy        string
+	Updated          time.Time
+}
+
+// maxDescription is the limit of an assignment's description (Azure RBAC limits: 2 KB).
+const maxDescription = 2048
+
+const columns = `assignment_id, scope, role_definition_id, principal_id, principal_type,
+	description, created_by, created_us, updated_by, updated_us, row_mac`
+
+const listAssignments = `
+	SELECT ` + columns + `
+	FROM role_assignments
+	WHERE tenant_id = $1
+	ORDER BY scope_key, assignment_id`
+
+// Assign stores an assignment under its scope and id. An assignment of the same content is
+// answered as it is (created false); one of the same id and other principal, role or scope is
+// refused, and so is a second id for the same content.
+func (s *Store) Assign(tx *db.Tx, a Assignment, by string) (stored Assignment, created bool, err error) {
+	a.ID, a.RoleDefinitionID = strings.ToLower(a.ID), roleGUID(a.RoleDefinitionID)
+	a.PrincipalID = strings.ToLower(a.PrincipalID)
+	if err := s.checkAssignment(tx, &a); err != nil {
+		return Assignment{}, false, err
+	}
+	have, err := s.Assignment(tx, resource.Scope{Text: a.Scope}, a.ID)
+	if err == nil {
+		return s.update(tx, have, a, by)
+	}
+	if refusal, ok := apierr.As(err); !ok || refusal.Kind != apierr.NotFoundKind {
+		return Assignment{}, false, err
+	}
+	a.CreatedBy, a.UpdatedBy, a.Created, a.Updated = by, by, tx.Now, tx.Now
+	return a, true, s.insert(tx, a)
+}
+
+func (s *Store) checkAssignment(tx *db.Tx, a *Assignment) error {
+	if _, ok := RoleByID(a.RoleDefinitionID); !ok {
+		return apierr.NotFound("RoleDefinitionDoesNotExist", "The specified role definition with ID '%s' does not exist.", a.RoleDefinitionID)
+	}
+	if len(a.Description) > maxDescription {
+		return apierr.BadRequest("BadRequestFormat", "The description has %d bytes; want at most %d.", len(a.Description), maxDescription)
+	}
+	p, err := s.Identity.Principal(tx, a.PrincipalID)
+	if refusal, ok := apierr.As(err); ok && refusal.Kind == apierr.NotFoundKind {
+		return apierr.BadRequest("PrincipalNotFound", "Principal %s does not exist in the directory %s. Check that you have the correct principal ID.", a.PrincipalID, s.Tenant)
+	}
+	if err != nil {
+		return err
+	}
+	actual := principalType(p.Kind)
+	if a.PrincipalType != "" && !strings.EqualFold(a.PrincipalType, actual) {
+		return apierr.BadRequest("UnmatchedPrincipalType", "The PrincipalId '%s' has type '%s', which is different from specified PrincipalType '%s'.", a.PrincipalID, actual, a.PrincipalType)
+	}
+	a.PrincipalType = actual
+	return nil
+}
+
+func principalType(k identity.Kind) string {
+	if k == identity.ManagedIdentity {
+		return string(identity.ServicePrincipal)
+	}
+	return string(k)
+}
+
+func (s *Store) update(tx *db.Tx, have, a Assignment, by string) (Assignment, bool, error) {
+	if have.PrincipalID != a.PrincipalID || have.RoleDefinitionID != a.RoleDefinitionID {
+		return Assignment{}, false, apierr.BadRequest("RoleAssignmentUpdateNotPermitted", "Tenant ID, application ID, principal ID, and scope are not allowed to be updated.")
+	}
+	if have.Description == a.Description {
+		return have, false, nil
+	}
+	have.Description, have.UpdatedBy, have.Updated = a.Description, by, tx.Now
+	const q = `
+		UPDATE role_assignments
+		SET description = $4, updated_by = $5, updated_us = $6, row_mac = $7
+		WHERE tenant_id = $1 AND scope_key = $2 AND assignment_id = $3`
+	_, err := tx.Exec(q, s.Tenant, resource.Scope{Text: have.Scope}.Key(), have.ID, text(have.Description),
+		by, have.Updated.UnixMicro(), s.rowMAC(have))
+	if err != nil {
+		return Assignment{}, false, fmt.Errorf("update role assignment %s: %w", have.ID, err)
+	}
+	_, err = tx.Raise(db.Authorisation)
+	return have, false, err
+}
+
+func (s *Store) insert(tx *db.Tx, a Assignment) error {
+	const q = `
+		INSERT INTO role_assignments (tenant_id, assignment_id, scope_key, scope, role_definition_id, principal_id,
+			principal_type, description, created_by, created_us, updated_by, updated_us, row_mac)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+		ON CONFLICT DO NOTHING`
+	n, err := tx.Exec(q, s.Tenant, a.ID, resource.Scope{Text: a.Scope}.Key(), a.Scope, a.RoleDefinitionID, a.PrincipalID,
+		a.PrincipalType, text(a.Description), a.CreatedBy, a.Created.UnixMicro(), a.UpdatedBy, a.Updated.UnixMicro(), s.rowMAC(a))
+	if err != nil {
+		return fmt.Errorf("store role assignment %s: %w", a.ID, err)
+	}
+	if n == 0 {
+		return apierr.Conflict("RoleAssignmentExists", "The role assignment already exists.")
+	}
+	_, err = tx.Raise(db.Authorisation)
+	return err
+}
+
+// Assignment returns the assignment of a scope and id.
+func (s *Store) Assignment(tx *db.Tx, scope resource.Scope, id string) (Assignment, error) {
+	const q = `
+		SELECT ` + columns + `
+		FROM role_assignments
+		WHERE tenant_id = $1 AND scope_key = $2 AND assignment_id = $3`
+	found, err := s.query(tx, q, s.Tenant, scope.Key(), strings.ToLower(id))
+	if err != nil {
+		return Assignment{}, err
+	}
+	if len(found) == 0 {
+		return Assignment{}, apierr.NotFound("RoleAssignmentNotFound", "The role assignment '%s' is not found.", id)
+	}
+	return found[0], nil
+}
+
+// Remove deletes the assignment of a scope and id and returns it.
+func (s *Store) Remove(tx *db.Tx, scope resource.Scope, id string) (Assignment, error) {
+	a, err := s.Assignment(tx, scope, id)
+	if err != nil {
+		return Assignment{}, err
+	}
+	const q = `DELETE FROM role_assignments WHERE tenant_id = $1 AND scope_key = $2 AND assignment_id = $3`
+	if _, err := tx.Exec(q, s.Tenant, scope.Key(), a.ID); err != nil {
+		return Assignment{}, fmt.Errorf("delete role assignment %s: %w", id, err)
+	}
+	_, err = tx.Raise(db.Authorisation)
+	return a, err
+}
+
+// RemoveBelow deletes the assignments at a scope and below it, as the deletion of a vault does.
+func (s *Store) RemoveBelow(tx *db.Tx, scope resource.Scope) error {
+	const q = `DELETE FROM role_assignments WHERE tenant_id = $1 AND (scope_key = $2 OR SUBSTR(scope_key, 1, $3) = $4)`
+	below := scope.Key() + "/"
+	n, err := tx.Exec(q, s.Tenant, scope.Key(), len(below), below)
+	if err != nil {
+		return fmt.Errorf("delete the role assignments below %s: %w", scope.Text, err)
+	}
+	if n == 0 {
+		return nil
+	}
+	_, err = tx.Raise(db.Authorisation)
+	return err
+}
+
+// A Filter narrows List.
+type Filter struct {
+	AtScope    bool   // at the scope and above, not below
+	Principal  string // assignments of this principal
+	AssignedTo string // assignments of this principal and of its groups
+}
+
+// List returns the assignments at, above and below a scope, ordered by scope and id.
+func (s *Store) List(tx *db.Tx, scope resource.Scope, f Filter) ([]Assignment, error) {
+	all, err := s.query(tx, listAssignments, s.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	var groups []string
+	if f.AssignedTo != "" {
+		directory, err := s.Identity.LoadDirectory(tx)
+		if err != nil {
+			return nil, err
+		}
+		groups = directory.Groups[strings.ToLower(f.AssignedTo)]
+	}
+	out := []Assignment{}
+	for _, a := range all {
+		if f.matches(a, scope, groups) {
+			out = append(out, a)
+		}
+	}
+	return out, nil
+}
+
+func (f Filter) matches(a Assignment, scope resource.Scope, groups []string) bool {
+	at := resource.Scope{Text: a.Scope}
+	above, below := at.Covers(scope.Key()), scope.Covers(at.Key())
+	if !above && (f.AtScope || !below) {
+		return false
+	}
+	if f.Principal != "" && !strings.EqualFold(f.Principal, a.PrincipalID) {
+		return false
+	}
+	if f.AssignedTo == "" || strings.EqualFold(f.AssignedTo, a.PrincipalID) {
+		return true
+	}
+	for _, g := range groups {
+		if g == a.PrincipalID {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Store) query(tx *db.Tx, q string, args ...any) ([]Assignment, error) {
+	var out []Assignment
+	err := tx.Query(func(row db.Scanner) error {
+		a, err := s.scan(row)
+		out = append(out, a)
+		return err
+	}, q, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read role assignments: %w", err)
+	}
+	return out, nil
+}
+
+func (s *Store) scan(row db.Scanner) (Assignment, error) {
+	var a Assignment
+	var description sql.NullString
+	var created, updated int64
+	var mac []byte
+	err := row.Scan(&a.ID, &a.Scope, &a.RoleDefinitionID, &a.PrincipalID, &a.PrincipalType,
+		&description, &a.CreatedBy, &created, &a.UpdatedBy, &updated, &mac)
+	if err != nil {
+		return Assignment{}, err
+	}
+	a.Description = description.String
+	a.Created, a.Updated = time.UnixMicro(created).UTC(), time.UnixMicro(updated).UTC()
+	if err := s.Ring.CheckRow(mac, "role_assignments", s.fields(a)...); err != nil {
+		return Assignment{}, errors.Join(fmt.Errorf("role assignment %q", a.ID), err)
+	}
+	return a, nil
+}
+
+func (s *Store) rowMAC(a Assignment) []byte { return s.Ring.RowMAC("role_assignments", s.fields(a)...) }
+
+func (s *Store) fields(a Assignment) []any {
+	return []any{
+		s.Tenant, a.ID, resource.Scope{Text: a.Scope}.Key(), a.Scope, a.RoleDefinitionID, a.PrincipalID, a.PrincipalType,
+		a.Description, a.CreatedBy, a.Created.UnixMicro(), a.UpdatedBy, a.Updated.UnixMicro(),
+	}
+}
+
+// text stores an empty text as NULL.
+func text(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}

@@ -1,0 +1,208 @@
+// Package childproxy is the forward proxy that "strongroom run" opens for its child, so that
+// an unmodified program reaches the server under names that no DNS knows.
+//
+//	CONNECT *.our.own.name:any     -> Options.Target, the server's TLS listener
+//	GET http://169.254.169.254/... -> Options.Metadata, the managed identity endpoint
+//	everything else                -> dialled as asked
+//
+// It never looks into a tunnel: TLS runs between the child and the server, so the proxy holds
+// no key and cannot read a secret. The threats are the other users of the machine, who can
+// reach a loopback port too, and a child that sends what its own attackers gave it. A client
+// that the system says is another user is refused, and the metadata endpoint, which trusts
+// the caller's user, is open only to clients that are known to be ours: otherwise we would
+// lend them our name. Parsing is net/http's, which refuses ambiguous framing; requests are
+// framed anew before they go on, so no header smuggles a second one.
+//
+// A proxy that the user's environment named before is not chained.
+package childproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	dialTimeout    = 10 * time.Second
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 60 * time.Second
+	maxHeaderBytes = 64 << 10
+)
+
+// Options say where requests go.
+type Options struct {
+	// Suffixes are our own host names, each with all names below: "strongroom.internal".
+	Suffixes []string
+
+	// Target is the host:port of the server's TLS listener, dialled for our own names
+	// whatever port was asked for. Required.
+	Target string
+
+	// Metadata is the host:port that answers for 169.254.169.254 port 80. Empty dials that
+	// address like any other.
+	Metadata string
+
+	// Log takes one line per refusal or failed dial, with host names and nothing else of the
+	// request. It may be called from several goroutines. Nil drops the lines.
+	Log func(string)
+}
+
+// A Proxy listens until Close. It may be shared.
+type Proxy struct {
+	suffixes []string
+	target   string
+	metadata string
+	log      func(string)
+
+	listener net.Listener
+	port     uint16
+	server   *http.Server
+	forward  *httputil.ReverseProxy
+	dialer   net.Dialer
+
+	ctx    context.Context // ends with Close, and every request and tunnel with it
+	cancel context.CancelFunc
+	wait   sync.WaitGroup // the accept loop, connections and handlers
+}
+
+// Listen opens the proxy on a free port of 127.0.0.1. The caller must Close it.
+func Listen(o Options) (*Proxy, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("open the proxy for the child: %w", err)
+	}
+	p := &Proxy{
+		target: o.Target, metadata: o.Metadata, log: o.Log,
+		listener: listener, port: listener.Addr().(*net.TCPAddr).AddrPort().Port(),
+	}
+	for _, suffix := range o.Suffixes {
+		p.suffixes = append(p.suffixes, fold(suffix))
+	}
+	if p.log == nil {
+		p.log = func(string) {}
+	}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.dialer = net.Dialer{Timeout: dialTimeout, ControlContext: p.refuseSelf}
+	p.forward = p.newForward()
+	p.server = p.newServer()
+	p.wait.Go(func() { _ = p.server.Serve(listener) }) // always ends with ErrServerClosed, by Close
+	return p, nil
+}
+
+func (o Options) check() error {
+	for _, address := range []struct{ name, value string }{
+		{"Target", o.Target}, {"Metadata", o.Metadata},
+	} {
+		if address.value == "" && address.name == "Metadata" {
+			continue
+		}
+		if _, _, err := splitAuthority(address.value); err != nil {
+			return fmt.Errorf("proxy %s %q: %w", address.name, address.value, err)
+		}
+	}
+	for _, suffix := range o.Suffixes {
+		if !isHost(fold(suffix)) {
+			return fmt.Errorf("proxy suffix %q: want a host name", suffix)
+		}
+	}
+	return nil
+}
+
+// newServer bounds what a client can make us hold. There is no limit on a whole request:
+// uploads may take long, and whoever holds a connection open is our own child.
+func (p *Proxy) newServer() *http.Server {
+	return &http.Server{
+		Handler:                      http.HandlerFunc(p.serve),
+		ReadHeaderTimeout:            headerTimeout,
+		IdleTimeout:                  idleTimeout,
+		MaxHeaderBytes:               maxHeaderBytes,
+		DisableGeneralOptionsHandler: true,
+		BaseContext:                  func(net.Listener) context.Context { return p.ctx },
+		ConnContext:                  withConn,
+		ConnState:                    p.count,
+		ErrorLog:                     log.New(io.Discard, "", 0), // parse errors quote the request
+	}
+}
+
+// count keeps wait above zero while net/http serves a connection. A hijacked connection is
+// still inside its handler, which serve counts.
+func (p *Proxy) count(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		p.wait.Add(1)
+		if p.ctx.Err() != nil {
+			conn.Close() // accepted while Close went through the connections it knew
+		}
+	case http.StateClosed, http.StateHijacked:
+		p.wait.Done()
+	}
+}
+
+// URL is the value for HTTP_PROXY and HTTPS_PROXY.
+func (p *Proxy) URL() string { return "http://" + p.listener.Addr().String() }
+
+// Close ends the listener, all requests and all tunnels, and returns when their goroutines
+// have ended. It may be called again.
+func (p *Proxy) Close() error {
+	p.cancel()
+	err := p.server.Close()
+	p.wait.Wait()
+	p.forward.Transport.(*http.Transport).CloseIdleConnections()
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("close the proxy for the child: %w", err)
+	}
+	return nil
+}
+
+// owns reports whether host is one of our names.
+func (p *Proxy) owns(host string) bool {
+	for _, suffix := range p.suffixes {
+		if host == suffix || strings.HasSuffix(host, "."+suffix) {
+			return true
+		}
+	}
+	return false
+}
+
+// fold is the form in which host names are compared.
+func fold(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
+
+// splitAuthority takes host:port apart and accepts nothing beside it: no user, path or space.
+func splitAuthority(s string) (host, port string, err error) {
+	host, port, err = net.SplitHostPort(s)
+	if err == nil && !isHost(host) {
+		err = errors.New("no host name")
+	}
+	if n, numErr := strconv.ParseUint(port, 10, 16); err == nil && (numErr != nil || n == 0) {
+		err = errors.New("no port number")
+	}
+	if err != nil {
+		return "", "", errors.New("want host:port")
+	}
+	return host, port, nil
+}
+
+// isHost accepts what may stand in a host name or an IP address and is safe to print.
+func isHost(s string) bool {
+	if s == "" || len(s) > 255 {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._:%", c) >= 0) {
+			return false
+		}
+	}
+	return true
+}

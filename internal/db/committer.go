@@ -1,0 +1,350 @@
+package db
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+const (
+	// maxBatch bounds how many jobs share a commit, so that the first of them does not wait for
+	// an endless queue behind it.
+	maxBatch = 256
+	// batchTimeout bounds a whole batch, from BEGIN to the answer of COMMIT.
+	batchTimeout = 20 * time.Second
+	// probeFor is how long an unknown outcome is asked after.
+	probeFor = 15 * time.Second
+	// maxTries is how often a job that met a conflict is tried.
+	maxTries = 8
+)
+
+// A job is one Update or Append that waits for a commit. The function may run more than once:
+// it must choose ids before, and set what it returns anew each time.
+type job struct {
+	ctx     context.Context
+	locks   []string
+	fn      func(*Tx) error // nil for an Append
+	records [][]byte        // of an Append
+	done    chan error      // capacity 1
+	err     error           // the job's own refusal in the batch at hand
+}
+
+// A lane is a queue with workers that turn what waits in it into commits. SQLite has one lane
+// with one worker, since it has one writer. PostgreSQL has two lanes of two workers: jobs that
+// lock revision rows must not hold up records that lock nothing.
+type lane struct{ jobs chan *job }
+
+func (d *DB) start() {
+	for range d.engine.lanes {
+		l := &lane{jobs: make(chan *job, 4*maxBatch)}
+		d.lanes = append(d.lanes, l)
+		for range d.engine.workers {
+			d.wg.Go(func() { d.work(l) })
+		}
+	}
+	for _, run := range d.engine.background {
+		d.wg.Go(func() { run(d.closing) })
+	}
+}
+
+// Update runs fn in a transaction and returns after its commit is durable. The scopes in locks
+// are locked first, in one order; fn raises those that it changes. fn may run several times
+// (after a conflict) and shares its commit with other jobs: it must be short, touch nothing
+// outside tx, and not assume that an earlier run left anything behind.
+func (d *DB) Update(ctx context.Context, locks []string, fn func(*Tx) error) error {
+	j := &job{ctx: ctx, locks: locks, fn: fn, done: make(chan error, 1)}
+	return d.submit(d.lanes[0], j)
+}
+
+// Append stores records in the journal and returns after they are durable.
+func (d *DB) Append(ctx context.Context, records ...[]byte) error {
+	j := &job{ctx: ctx, records: records, done: make(chan error, 1)}
+	return d.submit(d.lanes[len(d.lanes)-1], j)
+}
+
+// submit queues a job and waits for its outcome. A job whose caller has gone before it began is
+// dropped; one that began is seen through, since its commit is shared.
+func (d *DB) submit(l *lane, j *job) error {
+	select {
+	case <-d.closing:
+		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	default:
+	}
+	select {
+	case l.jobs <- j:
+	case <-j.ctx.Done():
+		return fmt.Errorf("%w: waited for the committer: %w", ErrUnavailable, j.ctx.Err())
+	case <-d.closing:
+		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-d.stopped: // it was queued after the last worker had looked
+	}
+	select {
+	case err := <-j.done:
+		return err
+	default:
+		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	}
+}
+
+// work serves a lane until Close, and then what is still queued.
+func (d *DB) work(l *lane) {
+	for {
+		select {
+		case j := <-l.jobs:
+			d.commitAll(l.gather(j))
+		case <-d.closing:
+			select {
+			case j := <-l.jobs:
+				d.commitAll(l.gather(j))
+			default:
+				return
+			}
+		}
+	}
+}
+
+// gather takes what waits already, without a timer: an idle committer commits at once, a busy
+// one finds a longer queue.
+func (l *lane) gather(first *job) []*job {
+	batch := []*job{first}
+	for len(batch) < maxBatch {
+		select {
+		case j := <-l.jobs:
+			batch = append(batch, j)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commitAll commits a batch. When the batch as a whole meets a conflict, its jobs are tried
+// again one by one, so that one bad neighbour costs the others time, not success.
+func (d *DB) commitAll(batch []*job) {
+	batch = slices.DeleteFunc(batch, func(j *job) bool {
+		if j.ctx.Err() == nil {
+			return false
+		}
+		j.done <- fmt.Errorf("%w: waited for the committer: %w", ErrUnavailable, j.ctx.Err())
+		return true
+	})
+	if len(batch) == 0 {
+		return
+	}
+	err := d.commit(batch)
+	if err == nil || !d.engine.isConflict(err) {
+		answer(batch, d.engine.wrap(err))
+		return
+	}
+	for _, j := range batch {
+		answer([]*job{j}, d.engine.wrap(d.commitAlone(j)))
+	}
+}
+
+func (d *DB) commitAlone(j *job) error {
+	var err error
+	for try := range maxTries {
+		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << try))
+		select {
+		case <-time.After(pause):
+		case <-j.ctx.Done():
+			return fmt.Errorf("%w: tried again after a conflict: %w", ErrUnavailable, j.ctx.Err())
+		}
+		if err = d.commit([]*job{j}); err == nil || !d.engine.isConflict(err) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: still in conflict after %d tries: %w", ErrUnavailable, maxTries, err)
+}
+
+// answer tells each job how it ended: its own refusal, or the batch's fate.
+func answer(batch []*job, err error) {
+	for _, j := range batch {
+		switch {
+		case err != nil:
+			j.done <- err
+		default:
+			j.done <- j.err
+		}
+	}
+}
+
+// commit runs a batch in one transaction. It returns nil when the commit is durable; jobs that
+// refused have their error in j.err and left nothing behind. An error means that nothing of
+// the batch is stored, unless ErrUnknownOutcome is in its chain.
+func (d *DB) commit(batch []*job) (err error) {
+	began := time.Now()
+	records := 0
+	defer func() { d.onCommit(len(batch), records, time.Since(began), err) }()
+	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
+	defer cancel()
+
+	stx, err := d.writes.BeginTx(ctx, nil)
+	if err != nil {
+		return unavailable("begin to write", err)
+	}
+	defer stx.Rollback()
+	tx := &Tx{ctx: ctx, engine: &d.engine, tx: stx, writable: true}
+	if err := d.open(tx, mergeLocks(batch)); err != nil {
+		return err
+	}
+	for _, j := range batch {
+		if err := d.run(tx, j, len(batch) == 1); err != nil {
+			return err
+		}
+	}
+	if len(batch) == 1 && batch[0].err != nil {
+		return nil // refused, and rolled back as a whole
+	}
+	id := NewID()
+	records = len(tx.records)
+	if err := d.storeJournal(tx, id); err != nil {
+		return err
+	}
+	if err := stx.Commit(); err != nil {
+		return d.settle(id, records > 0, err)
+	}
+	return nil
+}
+
+// unavailable marks an error after which certainly nothing was changed.
+func unavailable(doing string, err error) error {
+	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
+}
+
+func mergeLocks(batch []*job) []string {
+	var locks []string
+	for _, j := range batch {
+		locks = append(locks, j.locks...)
+	}
+	slices.Sort(locks)
+	return slices.Compact(locks)
+}
+
+// run runs one job inside a savepoint, or without one if it is alone. The error it returns is
+// the batch's; the job's own goes to j.err.
+func (d *DB) run(tx *Tx, j *job, alone bool) error {
+	j.err = nil
+	if j.fn == nil {
+		tx.records = append(tx.records, j.records...)
+		return nil
+	}
+	mark, revisions := len(tx.records), maps.Clone(tx.revisions)
+	if !alone {
+		if _, err := tx.Exec(`SAVEPOINT job`); err != nil {
+			return fmt.Errorf("set a savepoint: %w", err)
+		}
+	}
+	j.err = call(j.fn, tx)
+	if j.err == nil {
+		if alone {
+			return nil
+		}
+		_, err := tx.Exec(`RELEASE SAVEPOINT job`)
+		return err
+	}
+	tx.records, tx.revisions = tx.records[:mark], revisions
+	if d.engine.isConflict(j.err) || d.engine.isUnavailable(j.err) {
+		return j.err // the transaction is lost, and the batch with it
+	}
+	if alone {
+		return nil
+	}
+	if _, err := tx.Exec(`ROLLBACK TO SAVEPOINT job`); err != nil {
+		return fmt.Errorf("undo a refused job: %w", err)
+	}
+	_, err := tx.Exec(`RELEASE SAVEPOINT job`)
+	return err
+}
+
+// call keeps a panicking job from taking the committer, and everybody's writes, with it.
+func call(fn func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic in a transaction: %v", r)
+		}
+	}()
+	return fn(tx)
+}
+
+// storeJournal writes the commit's records as one row: each is a uvarint length and its bytes.
+func (d *DB) storeJournal(tx *Tx, id string) error {
+	if len(tx.records) == 0 {
+		return nil
+	}
+	var b []byte
+	for _, r := range tx.records {
+		b = binary.AppendUvarint(b, uint64(len(r)))
+		b = append(b, r...)
+	}
+	const q = `
+		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records)
+		VALUES ($1, $2, $3, $4, $5)`
+	if _, err := tx.Exec(q, id, d.tenantID(), tx.Micros(), len(tx.records), b); err != nil {
+		return fmt.Errorf("store the journal: %w", err)
+	}
+	return nil
+}
+
+// settle finds out how a COMMIT ended that was not answered. The journal row's id was chosen
+// before, so the row tells. Looking alone would not do: the server may still be working on the
+// commit. So the id is inserted once more: the insert waits for a commit under way, fails on
+// the duplicate if it took place, and is rolled back if it did not.
+func (d *DB) settle(id string, journaled bool, cause error) error {
+	if !journaled {
+		return fmt.Errorf("%w: %w: commit: %w", ErrUnavailable, ErrUnknownOutcome, cause)
+	}
+	deadline := time.Now().Add(probeFor)
+	for pause := 10 * time.Millisecond; time.Now().Before(deadline); pause = min(2*pause, time.Second) {
+		stored, err := d.probe(id)
+		if err == nil && stored {
+			return nil
+		}
+		if err == nil {
+			return unavailable("commit", cause)
+		}
+		time.Sleep(pause)
+	}
+	return fmt.Errorf("%w: %w: commit: %w", ErrUnavailable, ErrUnknownOutcome, cause)
+}
+
+func (d *DB) probe(id string) (stored bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeFor/3)
+	defer cancel()
+	stx, err := d.writes.BeginTx(ctx, nil)
+	if err != nil {
+		return false, err
+	}
+	defer stx.Rollback()
+	const q = `
+		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records)
+		VALUES ($1, '', 0, 0, $2)`
+	_, err = stx.ExecContext(ctx, q, id, []byte{})
+	if IsUnique(err) {
+		return true, nil
+	}
+	return false, err
+}
+
+// SplitRecords gives back the records of a journal row.
+func SplitRecords(b []byte) ([][]byte, error) {
+	var out [][]byte
+	for len(b) > 0 {
+		n, w := binary.Uvarint(b)
+		if w <= 0 || n > uint64(len(b)-w) {
+			return nil, errors.New("journal row is cut short")
+		}
+		out = append(out, b[w:w+int(n)])
+		b = b[w+int(n):]
+	}
+	return out, nil
+}

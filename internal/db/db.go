@@ -1,0 +1,204 @@
+// Package db is the ground under everything that is stored: one SQL text for SQLite and
+// PostgreSQL, transactions that carry their own time, and one way in for writes.
+//
+//	View    a read-only transaction over one snapshot
+//	Update  a job for the committer: jobs that wait together share one commit, each inside
+//	        a savepoint of its own, so that one job's refusal undoes only that job
+//	Append  records for the journal alone; many of them share one row and one commit
+//
+// An Update or Append returns nil only after the commit is durable. What a job hands to
+// Tx.Record goes into the journal row of the same commit, so that a change and its audit
+// entry exist together or not at all.
+//
+// Revisions answer "has anything changed?": every write raises the revision of the scope it
+// changes, and the rows are locked in one order (authorisation, directory, vaults by id), so
+// that two writers can't deadlock on them.
+//
+// Errors are of three kinds: a conflict is retried here and nowhere else; ErrUnavailable means
+// that storage is out of reach and nothing was changed; all others are broken or are the
+// caller's own. If the process dies, what a nil answer promised is on disk and nothing else
+// is half there.
+package db
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// An Engine is one of the two databases that Strongroom runs on.
+type Engine string
+
+// The engines.
+const (
+	SQLite     Engine = "sqlite"
+	PostgreSQL Engine = "postgresql"
+)
+
+// Scopes of the revisions that exist from the first schema; each vault has one more.
+const (
+	// Authorisation covers role assignments, principals, groups, credentials.
+	Authorisation = "authorisation"
+	// Directory covers vault names and settings, resource groups and token signing keys.
+	Directory = "directory"
+)
+
+// VaultRevision is the revision scope of one vault's contents.
+func VaultRevision(vaultID string) string { return "vault/" + vaultID }
+
+// ErrUnavailable is in the chain of an error when storage is out of reach: nothing was
+// changed and the same call may succeed later. The one exception says so: ErrUnknownOutcome.
+var ErrUnavailable = errors.New("database unavailable")
+
+// ErrUnknownOutcome is in the chain, beside ErrUnavailable, when the connection broke during
+// COMMIT and the database could not be asked afterwards whether the commit took place.
+var ErrUnknownOutcome = errors.New("outcome of the commit is unknown")
+
+// ErrClosed is returned to jobs that arrive after Close.
+var ErrClosed = errors.New("database is closed")
+
+// Options say which database to open and how.
+type Options struct {
+	Engine      Engine
+	Path        string // SQLite: the file
+	URL         string // PostgreSQL: the connection string
+	Connections int    // PostgreSQL: connections for reads, 4 to 200; zero means 16
+	Create      bool   // run migrations; without it an empty database is refused
+	// OnCommit is told of every commit, for metrics: the number of jobs and journal records in
+	// it, how long it took, and whether it failed. It must not block. May be nil.
+	OnCommit func(jobs, records int, took time.Duration, err error)
+}
+
+// A DB is an open database. It may be shared by goroutines.
+type DB struct {
+	engine    engine
+	reads     *sql.DB
+	writes    *sql.DB
+	lanes     []*lane // the first takes jobs with locks, the last takes the rest; may be one
+	testClock bool
+	onCommit  func(jobs, records int, took time.Duration, err error)
+	closing   chan struct{} // closed when Close begins
+	stopped   chan struct{} // closed when the last worker has ended
+	once      sync.Once
+	wg        sync.WaitGroup
+
+	mu     sync.Mutex
+	tenant string // guarded by mu; stamped on journal rows, empty until init
+}
+
+// Open opens the database, migrates it if asked to, and starts the committer. A database whose
+// least_reader is above ReaderLevel was written by a newer release and is refused.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	eng, err := openEngine(o)
+	if err != nil {
+		return nil, err
+	}
+	d := &DB{
+		engine: eng, reads: eng.reads, writes: eng.writes,
+		onCommit: o.OnCommit, closing: make(chan struct{}), stopped: make(chan struct{}),
+	}
+	if d.onCommit == nil {
+		d.onCommit = func(int, int, time.Duration, error) {}
+	}
+	if err := d.prepare(ctx, o.Create); err != nil {
+		d.closePools()
+		return nil, err
+	}
+	d.start()
+	return d, nil
+}
+
+// prepare migrates and reads what the committer needs to know.
+func (d *DB) prepare(ctx context.Context, create bool) error {
+	if err := checkReader(ctx, d); err != nil {
+		return err
+	}
+	if create {
+		if err := migrate(ctx, d); err != nil {
+			return err
+		}
+	}
+	var n int
+	err := d.reads.QueryRowContext(ctx, `SELECT COUNT(*) FROM meta WHERE key = 'test_clock'`).Scan(&n)
+	if err != nil {
+		return fmt.Errorf("read the meta table (is the database initialised?): %w", d.engine.wrap(err))
+	}
+	d.testClock = n > 0
+	err = d.reads.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'tenant_id'`).Scan(&d.tenant)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("read the tenant id: %w", err)
+	}
+	return nil
+}
+
+// Engine says which database this is.
+func (d *DB) Engine() Engine { return d.engine.name }
+
+// SetTenant names the tenant that journal rows belong to; init calls it once.
+func (d *DB) SetTenant(id string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.tenant = id
+}
+
+func (d *DB) tenantID() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.tenant
+}
+
+// Ping asks the database for a sign of life.
+func (d *DB) Ping(ctx context.Context) error {
+	var one int
+	if err := d.reads.QueryRowContext(ctx, `SELECT 1`).Scan(&one); err != nil {
+		return d.engine.wrap(fmt.Errorf("ping the database: %w", err))
+	}
+	return nil
+}
+
+// Waiting is the number of jobs and records that wait for a commit.
+func (d *DB) Waiting() int {
+	n := 0
+	for _, l := range d.lanes {
+		n += len(l.jobs)
+	}
+	return n
+}
+
+// Close lets the jobs under way finish, refuses new ones, and closes the database.
+func (d *DB) Close() error {
+	var err error
+	d.once.Do(func() {
+		close(d.closing)
+		d.wg.Wait()
+		close(d.stopped)
+		err = d.closePools()
+	})
+	return err
+}
+
+func (d *DB) closePools() error {
+	err := errors.Join(d.reads.Close(), d.engine.beforeClose(), d.writes.Close())
+	return errors.Join(err, d.engine.release())
+}
+
+// NewID returns 32 lower-case hex characters of randomness: the form of versions and commit ids.
+func NewID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return hex.EncodeToString(b[:])
+}
+
+// NewGUID returns a random GUID (RFC 9562, version 4) in lower case.
+func NewGUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	h := hex.EncodeToString(b[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}

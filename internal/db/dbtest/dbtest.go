@@ -1,0 +1,248 @@
+//go:build unix
+
+// Package dbtest gives tests a database of each engine: SQLite in a temporary folder, and a real
+// PostgreSQL that is started once per test program, as an unprivileged user, on a free loopback
+// port, and stopped when the program ends.
+package dbtest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"strongroom/internal/db"
+)
+
+// Main is for TestMain: it runs the tests and stops PostgreSQL, if one was started.
+func Main(m *testing.M) {
+	code := m.Run()
+	stopShared()
+	os.Exit(code)
+}
+
+// Each runs a test once on each engine with an empty, migrated database. Tests that need
+// PostgreSQL are in programs whose TestMain is Main.
+func Each(t *testing.T, test func(t *testing.T, d *db.DB)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, Open(t, SQLiteOptions(t))) })
+	t.Run("postgresql", func(t *testing.T) { test(t, Open(t, PostgreSQLOptions(t))) })
+}
+
+// EachOptions is Each for tests that open the database themselves.
+func EachOptions(t *testing.T, test func(t *testing.T, o db.Options)) {
+	t.Run("sqlite", func(t *testing.T) { test(t, SQLiteOptions(t)) })
+	t.Run("postgresql", func(t *testing.T) { test(t, PostgreSQLOptions(t)) })
+}
+
+// Open opens and migrates a database and closes it when the test ends.
+func Open(t testing.TB, o db.Options) *db.DB {
+	t.Helper()
+	d, err := db.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	return d
+}
+
+// SQLiteOptions name a new file in a temporary folder.
+func SQLiteOptions(t testing.TB) db.Options {
+	return db.Options{Engine: db.SQLite, Path: filepath.Join(t.TempDir(), "strongroom.db"), Create: true}
+}
+
+// PostgreSQLOptions name a new, empty database on the test program's server.
+func PostgreSQLOptions(t testing.TB) db.Options {
+	t.Helper()
+	return db.Options{Engine: db.PostgreSQL, URL: NewDatabase(t), Connections: 8, Create: true}
+}
+
+var (
+	sharedOnce   sync.Once
+	sharedServer *Server
+	sharedErr    error
+	databases    atomic.Int64
+)
+
+// NewDatabase creates an empty database on the shared server and returns its URL.
+func NewDatabase(t testing.TB) string {
+	t.Helper()
+	sharedOnce.Do(func() { sharedServer, sharedErr = StartServer() })
+	if sharedErr != nil {
+		t.Fatalf("start PostgreSQL (Debian package postgresql; \"make deps\" installs it): %v", sharedErr)
+	}
+	name := fmt.Sprintf("t%d_%d", os.Getpid(), databases.Add(1))
+	if err := sharedServer.CreateDatabase(name); err != nil {
+		t.Fatal(err)
+	}
+	return sharedServer.URL(name)
+}
+
+func stopShared() {
+	if sharedServer != nil {
+		sharedServer.Stop()
+	}
+}
+
+// A Server is a PostgreSQL of our own in a temporary folder.
+type Server struct {
+	dir  string
+	bin  string
+	port int
+	cred *syscall.Credential // nil where we are no root already
+	cmd  *exec.Cmd
+}
+
+// StartServer makes a new cluster and starts it. Durability is on, as in production.
+func StartServer() (*Server, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{bin: bin}
+	if s.cred, err = unprivileged(); err != nil {
+		return nil, err
+	}
+	if s.dir, err = os.MkdirTemp("", "strongroom-pg-"); err != nil {
+		return nil, err
+	}
+	if s.cred != nil {
+		if err := os.Chown(s.dir, int(s.cred.Uid), int(s.cred.Gid)); err != nil {
+			return nil, err
+		}
+	}
+	initdb := s.command("initdb", "-D", s.data(), "-U", "strongroom", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+	if out, err := initdb.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("initdb: %w: %s", err, out)
+	}
+	return s, s.Start()
+}
+
+// Start starts the server (again) on its port and waits until it answers.
+func (s *Server) Start() error {
+	if s.port == 0 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return err
+		}
+		s.port = l.Addr().(*net.TCPAddr).Port
+		l.Close()
+	}
+	s.cmd = s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
+		"-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "shared_buffers=32MB")
+	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(60 * time.Second)
+	for time.Now().Before(deadline) {
+		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "strongroom").Run() == nil {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond) // a poll to a deadline
+	}
+	return fmt.Errorf("postgres did not answer within a minute; its log is %s/log", s.dir)
+}
+
+// Kill ends the server's processes at once, as a crash would.
+func (s *Server) Kill() {
+	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	s.cmd.Wait()
+	// Backends notice the postmaster's death and leave; until then the shared memory is theirs.
+	deadline := time.Now().Add(10 * time.Second)
+	for time.Now().Before(deadline) && syscall.Kill(-s.cmd.Process.Pid, 0) == nil {
+		time.Sleep(10 * time.Millisecond) // a poll to a deadline
+	}
+}
+
+// PID is the process id of the postmaster.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Stop ends the server and removes its folder.
+func (s *Server) Stop() {
+	if s.cmd != nil && s.cmd.ProcessState == nil {
+		s.cmd.Process.Signal(syscall.SIGINT) // fast shutdown
+		done := make(chan struct{})
+		go func() { s.cmd.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			s.Kill()
+		}
+	}
+	os.RemoveAll(s.dir)
+}
+
+// CreateDatabase makes an empty database.
+func (s *Server) CreateDatabase(name string) error {
+	out, err := s.command("createdb", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "strongroom", name).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("createdb: %w: %s", err, out)
+	}
+	return nil
+}
+
+// URL is the connection string of one of the server's databases.
+func (s *Server) URL(name string) string {
+	return fmt.Sprintf("postgres://strongroom@127.0.0.1:%d/%s?sslmode=disable", s.port, name)
+}
+
+// Dir is the folder that holds everything the server writes.
+func (s *Server) Dir() string { return s.dir }
+
+func (s *Server) data() string { return filepath.Join(s.dir, "data") }
+
+func (s *Server) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(context.Background(), filepath.Join(s.bin, name), args...)
+	cmd.Dir = s.dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "LC_ALL=C"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: s.cred}
+	return cmd
+}
+
+// binaries finds the folder of initdb: Debian keeps it out of the PATH.
+func binaries() (string, error) {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(found) > 0 {
+		return filepath.Dir(found[len(found)-1]), nil
+	}
+	path, err := exec.LookPath("initdb")
+	if err != nil {
+		return "", err
+	}
+	return filepath.Dir(path), nil
+}
+
+// unprivileged returns the user that PostgreSQL runs as when the tests run as root, which it
+// refuses to run as: its own if the package made one, else nobody.
+func unprivileged() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
+		if err1 == nil && err2 == nil {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+		}
+	}
+	return nil, fmt.Errorf("no user %s to run PostgreSQL as", strings.Join([]string{"postgres", "nobody"}, " or "))
+}

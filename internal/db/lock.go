@@ -1,0 +1,28 @@
+package db
+
+import (
+	"fmt"
+	"os"
+)
+
+func heldBy(path, holder string) error {
+	if holder == "" {
+		holder = "another process"
+	}
+	return fmt.Errorf("the database is in use by %s: stop it first (lock file %s)", holder, path)
+}
+
+func writeHolder(f *os.File) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "this host"
+	}
+	text := fmt.Appendf(nil, "process %d on %s\n", os.Getpid(), host)
+	if err := f.Truncate(0); err != nil {
+		return fmt.Errorf("lock the database: %w", err)
+	}
+	if _, err := f.WriteAt(text, 0); err != nil {
+		return fmt.Errorf("lock the database: %w", err)
+	}
+	return nil
+}

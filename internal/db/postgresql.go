@@ -1,0 +1,107 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// openPostgreSQL opens the pools. Reads and writes have a pool each, so that a crowd of readers
+// can't keep a writer from its connection.
+//
+// Writes run at READ COMMITTED and lock the revision rows first; SERIALIZABLE would refuse the
+// second writer of a vault instead of letting it wait. Reads run at REPEATABLE READ: what they
+// read and the revisions they report come from one snapshot.
+func openPostgreSQL(o Options) (engine, error) {
+	cfg, err := pgx.ParseConfig(o.URL)
+	if err != nil {
+		// The parser's message may quote the connection string, and with it the password.
+		return engine{}, errors.New("database url: want postgres://user@host:port/name or key=value pairs")
+	}
+	cfg.ConnectTimeout = 5 * time.Second
+	cfg.RuntimeParams["application_name"] = "strongroom"
+	n := o.Connections
+	if n == 0 {
+		n = 16
+	}
+	return engine{
+		name: PostgreSQL, reads: pool(cfg, n), writes: pool(cfg, 6), lanes: 2, workers: 2,
+		readIsolation: sql.LevelRepeatableRead, readOnly: true,
+		lockSuffix:  ` FOR UPDATE`,
+		clock:       `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)`,
+		classify:    classifyPostgreSQL,
+		beforeClose: func() error { return nil },
+		release:     func() error { return nil },
+	}, nil
+}
+
+func pool(cfg *pgx.ConnConfig, n int) *sql.DB {
+	d := stdlib.OpenDB(*cfg)
+	d.SetMaxOpenConns(n)
+	d.SetMaxIdleConns(n)
+	d.SetConnMaxIdleTime(5 * time.Minute)
+	return d
+}
+
+// checkDurable refuses a server that would answer a commit before it is on disk.
+func checkDurable(ctx context.Context, d *DB) error {
+	for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
+		var value string
+		if err := d.writes.QueryRowContext(ctx, `SELECT current_setting($1)`, setting).Scan(&value); err != nil {
+			return unavailable("read the server's settings", err)
+		}
+		if value == "off" {
+			return fmt.Errorf("postgresql setting %s is off: an answered write could be lost; set %s = on", setting, setting)
+		}
+	}
+	return nil
+}
+
+// classifyPostgreSQL sorts by SQLSTATE (PostgreSQL manual, appendix A). An error of the network
+// or of a driver that lost its connection has none.
+func classifyPostgreSQL(err error) failure {
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case pe.Code == "40001", pe.Code == "40P01", pe.Code == "55P03":
+			return conflict
+		case strings.HasPrefix(pe.Code, "08"), strings.HasPrefix(pe.Code, "53"),
+			strings.HasPrefix(pe.Code, "57"), pe.Code == "25006", strings.HasPrefix(pe.Code, "58"):
+			return unreachable
+		}
+		return other
+	}
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return unreachable
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return unreachable
+	}
+	for _, lost := range []error{
+		driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, sql.ErrConnDone,
+		context.DeadlineExceeded, context.Canceled, syscall.EPIPE, syscall.ECONNRESET,
+	} {
+		if errors.Is(err, lost) {
+			return unreachable
+		}
+	}
+	if pgconn.Timeout(err) || pgconn.SafeToRetry(err) || strings.Contains(err.Error(), "conn closed") {
+		return unreachable // pgx has no exported error for a connection that it closed itself
+	}
+	return other
+}
+
+func isUniquePostgreSQL(err error) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.Code == "23505"
+}

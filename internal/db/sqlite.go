@@ -1,0 +1,130 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"modernc.org/sqlite"
+)
+
+// SQLite's result codes that mean something here (https://www.sqlite.org/rescode.html); the low
+// byte of an extended code is the primary one.
+const (
+	sqliteBusy          = 5
+	sqliteLocked        = 6
+	sqliteReadOnly      = 8
+	sqliteIOErr         = 10
+	sqliteFull          = 13
+	sqliteCantOpen      = 14
+	sqliteUniquePrimary = 1555
+	sqliteUnique        = 2067
+)
+
+// checkpointBytes is the size of the write-ahead log from which it is folded into the database.
+const checkpointBytes = 4 << 20
+
+// openSQLite opens the file for one process: a lock file beside it names who holds it.
+//
+// synchronous=FULL syncs the write-ahead log at every commit, so that a commit that was answered
+// survives the loss of power. Checkpoints run on a connection of their own: the committer never
+// waits for one.
+func openSQLite(o Options) (engine, error) {
+	if !o.Create {
+		if _, err := os.Stat(o.Path); err != nil {
+			return engine{}, fmt.Errorf("open the database: %w", err)
+		}
+	}
+	release, err := lockFile(o.Path + ".lock")
+	if err != nil {
+		return engine{}, err
+	}
+	path, err := filepath.Abs(o.Path)
+	if err != nil {
+		release()
+		return engine{}, fmt.Errorf("open the database: %w", err)
+	}
+	// The file is made here, so that its mode is ours: readable by nobody else.
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		release()
+		return engine{}, fmt.Errorf("open the database: %w", err)
+	}
+	f.Close()
+	const always = "busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)"
+	writes := sqliteDB(path, always+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)&_txlock=immediate")
+	writes.SetMaxOpenConns(1)
+	reads := sqliteDB(path, always+"&_pragma=query_only(1)&_txlock=deferred")
+	reads.SetMaxOpenConns(32)
+	reads.SetMaxIdleConns(32)
+	checkpoints := sqliteDB(path, always+"&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
+	checkpoints.SetMaxOpenConns(1)
+	// The first connection turns the file into WAL mode before a reader meets it.
+	if err := writes.Ping(); err != nil {
+		err = errors.Join(err, writes.Close(), reads.Close(), checkpoints.Close(), release())
+		return engine{}, fmt.Errorf("open the database %q: %w", o.Path, err)
+	}
+	return engine{
+		name: SQLite, reads: reads, writes: writes, lanes: 1, workers: 1,
+		classify:   classifySQLite,
+		release:    release,
+		background: []func(<-chan struct{}){func(stop <-chan struct{}) { checkpoint(checkpoints, path, stop) }},
+		beforeClose: func() error {
+			checkpoints.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`) // the log alone would do as well
+			return checkpoints.Close()
+		},
+	}, nil
+}
+
+func sqliteDB(path, query string) *sql.DB {
+	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "_pragma=" + query}
+	d, _ := sql.Open("sqlite", u.String()) // the driver exists: sqlite is imported
+	return d
+}
+
+// checkpoint folds the write-ahead log into the database when it has grown, without waiting for
+// readers or the writer.
+func checkpoint(d *sql.DB, path string, stop <-chan struct{}) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case <-tick.C:
+		}
+		st, err := os.Stat(path + "-wal")
+		if err != nil || st.Size() < checkpointBytes {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		d.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`) // a failure is met again at the next tick
+		cancel()
+	}
+}
+
+func classifySQLite(err error) failure {
+	if se, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch se.Code() & 0xff {
+		case sqliteBusy, sqliteLocked:
+			return conflict
+		case sqliteReadOnly, sqliteIOErr, sqliteFull, sqliteCantOpen:
+			return unreachable
+		}
+		return other
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return unreachable
+	}
+	return other
+}
+
+func isUniqueSQLite(err error) bool {
+	se, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (se.Code() == sqliteUniquePrimary || se.Code() == sqliteUnique)
+}

@@ -1,0 +1,242 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Tx is one transaction. It is used by one goroutine at a time and only until the function
+// that received it returns.
+//
+// Its statements run under the transaction's own context, not the caller's: a caller who hangs
+// up must not break the connection under the jobs that share the commit.
+type Tx struct {
+	// Now is the transaction's time, UTC, in whole microseconds, read once: from the database's
+	// clock on PostgreSQL, from the host's on SQLite. Nothing inside takes another.
+	Now time.Time
+
+	ctx       context.Context
+	engine    *engine
+	tx        querier
+	writable  bool
+	revisions map[string]int64
+	records   [][]byte
+}
+
+type querier interface {
+	ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row
+}
+
+// ErrNoRows is returned by Row.Scan when a query found nothing.
+var ErrNoRows = sql.ErrNoRows
+
+// Exec runs a statement and returns the number of rows that it changed.
+func (t *Tx) Exec(q string, args ...any) (int64, error) {
+	res, err := t.tx.ExecContext(t.ctx, q, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+// Query runs a query of many rows and calls scan for each. scan must not use the transaction.
+func (t *Tx) Query(scan func(row Scanner) error, q string, args ...any) error {
+	rows, err := t.tx.QueryContext(t.ctx, q, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// QueryRow runs a query of at most one row.
+func (t *Tx) QueryRow(q string, args ...any) Scanner { return t.tx.QueryRowContext(t.ctx, q, args...) }
+
+// A Scanner is a row to read columns from.
+type Scanner interface{ Scan(dest ...any) error }
+
+// ReadOnly says whether the transaction shows only what is committed. What is derived from a
+// transaction that is not may be undone, and must not be kept in a cache.
+func (t *Tx) ReadOnly() bool { return !t.writable }
+
+// Micros is the transaction's time as columns keep it.
+func (t *Tx) Micros() int64 { return t.Now.UnixMicro() }
+
+// Revision returns the revision of Authorisation, Directory or a scope that this transaction
+// locked, as its snapshot shows it; zero if there is none.
+func (t *Tx) Revision(scope string) int64 { return t.revisions[scope] }
+
+// Raise raises the revision of a scope and returns the new value; a scope without one starts at
+// one. The scope should be among the locks of the Update, so that writers wait for each other
+// here and not later.
+func (t *Tx) Raise(scope string) (int64, error) {
+	const q = `
+		INSERT INTO revisions (scope, revision) VALUES ($1, 1)
+		ON CONFLICT (scope) DO UPDATE SET revision = revisions.revision + 1
+		RETURNING revision`
+	var n int64
+	if err := t.QueryRow(q, scope).Scan(&n); err != nil {
+		return 0, fmt.Errorf("raise the revision of %q: %w", scope, err)
+	}
+	t.revisions[scope] = n
+	return n, nil
+}
+
+// Record adds one record to the journal row of this commit. The bytes must not change later.
+func (t *Tx) Record(b []byte) { t.records = append(t.records, b) }
+
+// Lease takes or renews the named lease for holder until ttl from now. ok says whether holder
+// has it; fence rises each time that the lease changes hands, so that a late holder is noticed.
+func (t *Tx) Lease(name, holder string, ttl time.Duration) (fence int64, ok bool, err error) {
+	const q = `
+		INSERT INTO leases (name, holder, fence, expires_us) VALUES ($1, $2, 1, $3)
+		ON CONFLICT (name) DO UPDATE
+		SET fence = leases.fence + CASE WHEN leases.holder = $2 THEN 0 ELSE 1 END,
+			holder = $2, expires_us = $3
+		WHERE leases.holder = $2 OR leases.expires_us < $4
+		RETURNING fence`
+	err = t.QueryRow(q, name, holder, t.Now.Add(ttl).UnixMicro(), t.Micros()).Scan(&fence)
+	if errors.Is(err, ErrNoRows) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("take the lease %q: %w", name, err)
+	}
+	return fence, true, nil
+}
+
+// Meta returns a value of the meta table, or "" when there is none.
+func (t *Tx) Meta(key string) (string, error) {
+	var v string
+	err := t.QueryRow(`SELECT value FROM meta WHERE key = $1`, key).Scan(&v)
+	if err != nil && !errors.Is(err, ErrNoRows) {
+		return "", fmt.Errorf("read meta %q: %w", key, err)
+	}
+	return v, nil
+}
+
+// SetMeta stores a value in the meta table.
+func (t *Tx) SetMeta(key, value string) error {
+	const q = `
+		INSERT INTO meta (key, value) VALUES ($1, $2)
+		ON CONFLICT (key) DO UPDATE SET value = $2`
+	if _, err := t.Exec(q, key, value); err != nil {
+		return fmt.Errorf("store meta %q: %w", key, err)
+	}
+	return nil
+}
+
+// IsUnique says whether err is the database's refusal of a duplicate key.
+func IsUnique(err error) bool { return isUniqueSQLite(err) || isUniquePostgreSQL(err) }
+
+// View runs fn in a read-only transaction over one snapshot, taken after View was called.
+func (d *DB) View(ctx context.Context, fn func(*Tx) error) error {
+	tx, done, err := d.BeginView(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	return d.engine.wrap(fn(tx))
+}
+
+// BeginView begins a read-only transaction that the caller ends with done. It is for the
+// pipeline, where deciding and reading share one snapshot; others use View.
+func (d *DB) BeginView(ctx context.Context) (tx *Tx, done func(), err error) {
+	stx, err := d.reads.BeginTx(ctx, &sql.TxOptions{Isolation: d.engine.readIsolation, ReadOnly: d.engine.readOnly})
+	if err != nil {
+		return nil, nil, d.engine.wrap(fmt.Errorf("begin to read: %w", err))
+	}
+	tx = &Tx{ctx: ctx, engine: &d.engine, tx: stx}
+	if err := d.open(tx, nil); err != nil {
+		stx.Rollback()
+		return nil, nil, d.engine.wrap(err)
+	}
+	return tx, func() { stx.Rollback() }, nil
+}
+
+// open reads the transaction's time and revisions, and locks the scopes of a write.
+func (d *DB) open(tx *Tx, locks []string) error {
+	tx.revisions = make(map[string]int64, len(locks)+2)
+	if len(locks) > 0 {
+		if err := tx.readRevisions(locks, d.engine.lockSuffix); err != nil {
+			return err
+		}
+	}
+	var rest []string
+	for _, s := range []string{Authorisation, Directory} {
+		if !slices.Contains(locks, s) {
+			rest = append(rest, s)
+		}
+	}
+	if err := tx.readRevisions(rest, ""); err != nil {
+		return err
+	}
+	return d.readTime(tx)
+}
+
+// readRevisions reads the named revisions in their locking order. Only the number of
+// placeholders varies in the text.
+func (t *Tx) readRevisions(scopes []string, suffix string) error {
+	if len(scopes) == 0 {
+		return nil
+	}
+	var q strings.Builder
+	q.WriteString(`SELECT scope, revision FROM revisions WHERE scope IN (`)
+	args := make([]any, len(scopes))
+	for i, s := range scopes {
+		if i > 0 {
+			q.WriteString(", ")
+		}
+		q.WriteString("$" + strconv.Itoa(i+1))
+		args[i] = s
+	}
+	q.WriteString(`) ORDER BY scope` + suffix)
+	err := t.Query(func(row Scanner) error {
+		var scope string
+		var n int64
+		if err := row.Scan(&scope, &n); err != nil {
+			return err
+		}
+		t.revisions[scope] = n
+		return nil
+	}, q.String(), args...)
+	if err != nil {
+		return fmt.Errorf("read revisions: %w", err)
+	}
+	return nil
+}
+
+// readTime sets the transaction's time. The offset row is looked at only where the database was
+// made with a test clock.
+func (d *DB) readTime(tx *Tx) error {
+	now := time.Now().UnixMicro()
+	if d.engine.clock != "" {
+		if err := tx.QueryRow(d.engine.clock).Scan(&now); err != nil {
+			return fmt.Errorf("read the clock: %w", err)
+		}
+	}
+	if d.testClock {
+		text, err := tx.Meta("clock_offset_us")
+		if err != nil {
+			return err
+		}
+		if offset, err := strconv.ParseInt(text, 10, 64); err == nil {
+			now += offset
+		}
+	}
+	tx.Now = time.UnixMicro(now).UTC()
+	return nil
+}

@@ -1,0 +1,88 @@
+package envelope
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/argon2"
+)
+
+// PassphraseParameters is what the database keeps of a root key that comes from a passphrase.
+// Nothing in it is secret, and changing it gives no other key that opens anything.
+type PassphraseParameters struct {
+	Salt      []byte `json:"salt"`      // random, 16 to 64 bytes
+	Time      uint32 `json:"time"`      // passes over the memory
+	MemoryKiB uint32 `json:"memoryKiB"` // memory in KiB
+	Threads   uint8  `json:"threads"`   // lanes; part of the result, not only of the speed
+	KeyID     string `json:"keyId"`     // the ID of the key, by which a wrong passphrase is noticed
+}
+
+// ErrWrongPassphrase means that the passphrase does not give the key with the stored id.
+var ErrWrongPassphrase = errors.New("the passphrase is not the one this root key was made from")
+
+// minPassphrase is the least length of a passphrase in bytes. Six words of a diceware list
+// are more; twelve characters of a person's own choosing are the least that Argon2id helps.
+const minPassphrase = 12
+
+// The costs of a new key: the second choice of RFC 9106, section 4, with four times its
+// memory, for it is paid once per start.
+const (
+	newTime      = 3
+	newMemoryKiB = 256 << 10
+	newThreads   = 4
+)
+
+// bounds of the stored costs. Below the least, a guess is cheap (19 MiB with 2 passes is the
+// least that OWASP's password storage cheat sheet takes); above the most, a database writer
+// could keep a node from starting or take the memory of its machine.
+var bounds = []struct {
+	name        string
+	of          func(PassphraseParameters) uint32
+	least, most uint32
+}{
+	{"bytes of salt", func(p PassphraseParameters) uint32 { return uint32(len(p.Salt)) }, 16, 64},
+	{"passes", func(p PassphraseParameters) uint32 { return p.Time }, 2, 32},
+	{"KiB of memory", func(p PassphraseParameters) uint32 { return p.MemoryKiB }, 19 << 10, 1 << 20},
+	{"threads", func(p PassphraseParameters) uint32 { return uint32(p.Threads) }, 1, 16},
+}
+
+// NewPassphraseRootKey makes a root key from a passphrase of at least 12 bytes by Argon2id
+// with a new salt. The caller stores the parameters; without them the key is gone. The bytes
+// count as they are: the caller cuts the line end that an editor left.
+func NewPassphraseRootKey(passphrase []byte) (RootKey, PassphraseParameters, error) {
+	if len(passphrase) < minPassphrase {
+		return nil, PassphraseParameters{}, fmt.Errorf("passphrase has %d bytes: want at least %d", len(passphrase), minPassphrase)
+	}
+	p := PassphraseParameters{Salt: make([]byte, 16), Time: newTime, MemoryKiB: newMemoryKiB, Threads: newThreads}
+	_, _ = rand.Read(p.Salt)
+	key, err := stretch(passphrase, p)
+	if err != nil {
+		return nil, PassphraseParameters{}, err
+	}
+	p.KeyID = key.ID()
+	return key, p, nil
+}
+
+// OpenPassphraseRootKey makes the same root key again. It refuses costs out of range before
+// it computes anything, and fails with ErrWrongPassphrase where the key has another id.
+func OpenPassphraseRootKey(passphrase []byte, p PassphraseParameters) (RootKey, error) {
+	for _, b := range bounds {
+		if got := b.of(p); got < b.least || got > b.most {
+			return nil, fmt.Errorf("passphrase parameters: %d %s: want %d to %d", got, b.name, b.least, b.most)
+		}
+	}
+	key, err := stretch(passphrase, p)
+	if err != nil {
+		return nil, err
+	}
+	if subtle.ConstantTimeCompare([]byte(key.ID()), []byte(p.KeyID)) != 1 {
+		return nil, ErrWrongPassphrase
+	}
+	return key, nil
+}
+
+func stretch(passphrase []byte, p PassphraseParameters) (RootKey, error) {
+	return newLocalKey(argon2.IDKey(passphrase, p.Salt, p.Time, p.MemoryKiB, p.Threads, keySize))
+}

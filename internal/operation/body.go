@@ -1,0 +1,88 @@
+package operation
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"strongroom/internal/apierr"
+)
+
+// A Form is the body of an operation that takes an HTML form, as token requests do.
+type Form url.Values
+
+// Get returns the first value of a field, or "".
+func (f Form) Get(name string) string { return url.Values(f).Get(name) }
+
+// decode reads the body into the operation's type. Bodies are JSON whatever their Content-Type
+// says, since clients disagree about it; forms are forms. Unknown members are passed over, as
+// the service does; duplicates, wrong types, bad UTF-8 and trailing data are refused.
+func decode[In any](c *Call) (In, error) {
+	var in In
+	if _, none := any(in).(None); none {
+		return in, nil
+	}
+	raw, err := c.readBody()
+	if err != nil {
+		return in, err
+	}
+	if form, ok := any(&in).(*Form); ok {
+		values, err := url.ParseQuery(string(raw))
+		if err != nil {
+			return in, badBody("the body is no form: %s", "want application/x-www-form-urlencoded")
+		}
+		*form = Form(values)
+		return in, nil
+	}
+	if len(raw) == 0 {
+		return in, badBody("the body is empty; want %s", "a JSON object")
+	}
+	err = json.Unmarshal(raw, &in, json.MatchCaseInsensitiveNames(true))
+	return in, describe(err)
+}
+
+// readBody reads at most the operation's limit.
+func (c *Call) readBody() ([]byte, error) {
+	if c.request.Body == nil {
+		return nil, nil
+	}
+	limit := c.Op.MaxBody
+	raw, err := io.ReadAll(io.LimitReader(c.request.Body, limit+1))
+	if err != nil {
+		return nil, badBody("the body could not be read: %s", "it is cut short or came too slowly")
+	}
+	if int64(len(raw)) > limit {
+		return nil, apierr.New(apierr.TooLargeKind, "RequestBodyTooLarge", "The request body is over the limit of %d bytes.", limit)
+	}
+	return raw, nil
+}
+
+// describe says what is wrong with a body, by the place of the fault and never by its content,
+// which may be a secret.
+func describe(err error) error {
+	if err == nil {
+		return nil
+	}
+	if refusal, ok := apierr.As(err); ok {
+		return refusal
+	}
+	if e, ok := errors.AsType[*json.SemanticError](err); ok {
+		return badBody("the value at %q has a wrong type or form", string(e.JSONPointer))
+	}
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		if errors.Is(e, jsontext.ErrDuplicateName) {
+			return badBody("the member at %q stands twice", string(e.JSONPointer))
+		}
+		return badBody("the body is no valid JSON at byte %d", e.ByteOffset)
+	}
+	return badBody("the body is no valid JSON%s", "")
+}
+
+// badBody is Azure's generic refusal of a body, with what is wrong behind it.
+func badBody(format string, args ...any) error {
+	return apierr.BadRequest("BadParameter", "Property has invalid value\r\n%s.", fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,214 @@
+package operation
+
+import (
+	"context"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"strongroom/internal/apierr"
+	"strongroom/internal/audit"
+	"strongroom/internal/authz"
+	"strongroom/internal/db"
+	"strongroom/internal/identity"
+	"strongroom/internal/resource"
+	"strongroom/internal/vaults"
+)
+
+// A Call is one request on its way through the pipeline, as a handler sees it.
+type Call struct {
+	Op        *Bound
+	Caller    identity.Caller
+	Host      resource.Host
+	Scope     resource.Scope // at which the operation's action was asked
+	Vault     vaults.Vault   // of the host or path; zero where the operation has none
+	Version   Version        // the api-version; zero where the operation takes none
+	Query     url.Values
+	RequestID string
+
+	pipeline    *Pipeline
+	table       *Table
+	request     *Request
+	path        string // canonical
+	params      map[string]string
+	arrived     time.Time
+	correlation string
+	decision    authz.Decision
+	directory   int64 // the directory revision by which the vault was found
+	tx          *db.Tx
+	endTx       func()
+	committed   bool // the change and its entry are durable
+	served      served
+}
+
+// served is what a handler tells the audit entry.
+type served struct {
+	collection, object, version string
+	pinned                      bool
+}
+
+// Param returns a parameter of the path, "" if an optional one is missing.
+func (c *Call) Param(name string) string { return c.params[name] }
+
+// BaseURL is "https://" and the host by which the caller came, port included: what ids and links
+// of the answer begin with.
+func (c *Call) BaseURL() string { return "https://" + c.Host.Text }
+
+// Path is the request's path in canonical form, without the query.
+func (c *Call) Path() string { return c.path }
+
+// Tenant is the home tenant's id.
+func (c *Call) Tenant() string { return c.pipeline.Authz.Tenant }
+
+// Families are the name families of the deployment.
+func (c *Call) Families() resource.Families { return c.pipeline.Families }
+
+// Header returns a header of the request.
+func (c *Call) Header(name string) string { return c.request.Header.Get(name) }
+
+// Address is the caller's address; not valid on the local socket and inside the process.
+func (c *Call) Address() netip.Addr { return c.request.Address }
+
+// Peer is the connection's peer as the listener saw it.
+func (c *Call) Peer() Peer { return c.request.Peer }
+
+// Now is the time of the call's snapshot, or of its arrival where it has none.
+func (c *Call) Now() time.Time {
+	if c.tx != nil {
+		return c.tx.Now
+	}
+	return c.arrived
+}
+
+// SignedIn names the caller of an operation that authenticates by itself, so that it leaves an
+// entry and not only a count.
+func (c *Call) SignedIn(caller identity.Caller) { c.Caller = caller }
+
+// Served tells the audit entry which object and version the operation served or made, and
+// whether the caller had named the version.
+func (c *Call) Served(collection, object, version string, pinned bool) {
+	c.served = served{collection, audit.Clean(object, 127), audit.Clean(version, 64), pinned}
+}
+
+// View runs fn over the snapshot from which the request was authorised.
+func (c *Call) View(ctx context.Context, fn func(*db.Tx) error) error {
+	if c.committed {
+		return c.pipeline.DB.View(ctx, fn)
+	}
+	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	return fn(c.tx)
+}
+
+// Update runs fn in a transaction whose commit holds the operation's audit entry too. Before fn,
+// authorisation and the vault are looked at again if they have changed since the request was
+// authorised. A handler calls it once, last. fn may run more than once.
+func (c *Call) Update(ctx context.Context, fn func(*db.Tx) error) error {
+	c.end()
+	err := c.pipeline.DB.Update(ctx, c.Op.locks(c.Vault.ID), func(tx *db.Tx) error {
+		if err := c.recheck(tx); err != nil {
+			return err
+		}
+		if err := fn(tx); err != nil {
+			return err
+		}
+		entry := c.entry(c.Op.Status, "")
+		tx.Record(entry.Encode())
+		return nil
+	})
+	c.committed = err == nil
+	return err
+}
+
+// Require asks for one more right, known only now that the body is read.
+func (c *Call) Require(tx *db.Tx, need authz.Need) error {
+	snap, err := c.pipeline.Authz.Current(tx)
+	if err != nil {
+		return err
+	}
+	d := snap.Decide(c.Caller.ObjectID, need)
+	if !d.Allowed {
+		return denied(need)
+	}
+	c.decision = d
+	return nil
+}
+
+// Allowed says whether the caller has a right, for lists that show only what one may see.
+func (c *Call) Allowed(tx *db.Tx, need authz.Need) (bool, error) {
+	snap, err := c.pipeline.Authz.Current(tx)
+	if err != nil {
+		return false, err
+	}
+	return snap.Decide(c.Caller.ObjectID, need).Allowed, nil
+}
+
+func denied(need authz.Need) error {
+	e := apierr.Forbidden("ForbiddenByRbac", "")
+	e.Action, e.Scope = need.Action, need.Scope.Text
+	return e
+}
+
+// begin opens the call's snapshot if it has none.
+func (c *Call) begin(ctx context.Context) (err error) {
+	if c.tx == nil {
+		c.tx, c.endTx, err = c.pipeline.DB.BeginView(ctx)
+	}
+	return err
+}
+
+// end closes the call's snapshot.
+func (c *Call) end() {
+	if c.tx != nil {
+		c.endTx()
+		c.tx, c.endTx = nil, nil
+	}
+}
+
+// recheck decides again inside a write's transaction, if anything it was decided by has moved.
+func (c *Call) recheck(tx *db.Tx) error {
+	if c.Op.Access != Authenticated {
+		return nil
+	}
+	if tx.Revision(db.Directory) != c.directory {
+		if err := c.locate(tx); err != nil {
+			return err
+		}
+	}
+	if tx.Revision(db.Authorisation) == c.decision.Revision {
+		return nil
+	}
+	return c.authorise(tx)
+}
+
+// locate finds what the request speaks of, and lets the network rules have their say.
+func (c *Call) locate(tx *db.Tx) (err error) {
+	c.directory = tx.Revision(db.Directory)
+	if c.Scope, err = c.table.Face.Locate(tx, c); err != nil {
+		return err
+	}
+	return c.table.Face.Admit(c)
+}
+
+// authorise decides by the transaction's authorisation. A principal that is gone or disabled is
+// no caller any more, whatever its token says.
+func (c *Call) authorise(tx *db.Tx) error {
+	snap, err := c.pipeline.Authz.Current(tx)
+	if err != nil {
+		return err
+	}
+	p, ok := snap.Principal(c.Caller.ObjectID)
+	if !ok || !p.Enabled {
+		return &identity.TokenError{Reason: identity.UnknownPrincipal, Found: c.Caller.ObjectID}
+	}
+	c.decision = authz.Decision{Allowed: true, Revision: snap.Revision()}
+	if c.Op.Action == "" {
+		return nil
+	}
+	need := authz.Need{Action: c.Op.Action, Data: c.table.Face.Data(), Scope: c.Scope}
+	if c.decision = snap.Decide(c.Caller.ObjectID, need); !c.decision.Allowed {
+		return denied(need)
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package operation
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"strongroom/internal/apierr"
+	"strongroom/internal/audit"
+	"strongroom/internal/identity"
+)
+
+// Limits of what callers can put into the log, in bytes.
+const (
+	maxCorrelation = 64
+	maxClientInfo  = 80
+	maxPath        = 160
+	maxHost        = 100
+)
+
+// record makes the audit entry of a read or a refusal durable. It returns what the answer is to
+// be: the outcome so far, or, if the entry can't be stored, the reason why nothing is answered.
+func (c *Call) record(ctx context.Context, answer any, outcome error) error {
+	if c.committed {
+		return outcome
+	}
+	status, code := 0, ""
+	var e audit.Entry
+	if outcome == nil {
+		status = c.status(answer)
+		e = c.entry(status, "")
+	} else {
+		refusal := c.refusal(ctx, outcome)
+		status, _ = c.table.Face.Refuse(c, refusal, http.Header{})
+		code = refusal.Code
+		e = c.entry(status, code)
+		e.MissingAction, e.MissingScope = refusal.Action, audit.Clean(refusal.Scope, maxPath)
+		if refusal.Kind == apierr.ForbiddenKind && refusal.Action != "" {
+			e.Assignment = ""
+		}
+		outcome = refusal
+	}
+	if c.Caller.ObjectID == "" {
+		if outcome != nil {
+			e.Operation = "Authentication"
+			c.pipeline.Counter.Add(e)
+		}
+		return outcome
+	}
+	if c.Op != nil && c.Op.Audit == Counted && outcome == nil {
+		return nil
+	}
+	if refused, ok := errors.AsType[*apierr.Error](outcome); ok && refused.Kind == apierr.UnavailableKind {
+		return outcome // nothing was executed, and there is nowhere to write
+	}
+	if err := c.pipeline.DB.Append(ctx, e.Encode()); err != nil {
+		return c.refusal(ctx, err)
+	}
+	return outcome
+}
+
+// entry is the audit entry of the call as it stands.
+func (c *Call) entry(status int, code string) audit.Entry {
+	e := audit.Entry{
+		Time: c.arrived, Duration: time.Since(c.arrived), RequestID: c.RequestID, CorrelationID: c.correlation,
+		Operation: "Unknown", APIVersion: c.Version.Text, Method: audit.Clean(c.request.Method, 16),
+		Host: audit.Clean(c.Host.Text, maxHost), Path: audit.Clean(c.path, maxPath), Status: int64(status), Code: code,
+		Assignment: c.decision.Assignment, Revision: c.decision.Revision,
+		PrincipalKind: string(c.Caller.Kind), ObjectID: c.Caller.ObjectID, AppID: c.Caller.AppID,
+		Principal: audit.Clean(c.Caller.Name, 64), CredentialID: c.Caller.CredentialID, TokenID: c.Caller.TokenID,
+		VaultID: c.Vault.ID, Vault: c.Vault.Name,
+		Subscription: c.Vault.Subscription, Group: c.Vault.Group,
+		Collection: c.served.collection, Object: c.served.object, Version: c.served.version, Pinned: c.served.pinned,
+		Address: addressText(c.request.Address), ClientInfo: audit.Clean(c.request.Header.Get("User-Agent"), maxClientInfo),
+		TLS: c.request.TLS, Node: c.pipeline.Node,
+	}
+	if c.Op != nil {
+		e.Operation = c.Op.Name
+	}
+	return e
+}
+
+// correlationID is the caller's id of a request, from the first header that has one.
+func correlationID(h http.Header) string {
+	for _, name := range []string{"x-ms-client-request-id", "client-request-id", "x-ms-correlation-request-id"} {
+		if id := h.Get(name); id != "" {
+			return audit.Clean(id, maxCorrelation)
+		}
+	}
+	return ""
+}
+
+func addressText(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.Unmap().String()
+}
+
+// System is the caller of scheduled work.
+func System() *identity.Caller {
+	return &identity.Caller{ObjectID: identity.SystemID, Kind: identity.System, Name: "system"}
+}
+
+// LocalOwner is the caller on the local socket whose user owns the data folder.
+func LocalOwner() *identity.Caller {
+	return &identity.Caller{ObjectID: identity.LocalOwnerID, Kind: identity.LocalOwner, Name: "local owner"}
+}

@@ -1,0 +1,182 @@
+// Package resource names things: hosts and name families, ARM ids and scopes, vault and
+// object names. It only parses and prints; whether a thing exists is the domain's business.
+package resource
+
+import (
+	"fmt"
+	"net"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// A Family is one set of host names under which the whole service answers. Ids, links, issuer,
+// challenge and vaultUri of an answer are of the family by which the request came.
+type Family struct {
+	Name        string // a word for logs and configuration, e.g. "default"
+	VaultSuffix string // "vault.example.org": a vault's host is its name, a dot, and this
+	Login       string // "login.example.org"; any label before it is the regional form
+	Management  string // "management.example.org"
+	Graph       string // "graph.example.org"
+	Port        int    // the port clients use; 443 is left out of URLs
+}
+
+// NewFamily returns the family of a domain: vault.<domain>, login.<domain>, management.<domain>
+// and graph.<domain> on the given port.
+func NewFamily(name, domain string, port int) Family {
+	return Family{
+		Name: name, VaultSuffix: "vault." + domain, Login: "login." + domain,
+		Management: "management." + domain, Graph: "graph." + domain, Port: port,
+	}
+}
+
+// A FaceName says which of the service's faces a host belongs to.
+type FaceName string
+
+// The faces that have a host.
+const (
+	Vault      FaceName = "vault"
+	Login      FaceName = "login"
+	Management FaceName = "management"
+	Graph      FaceName = "graph"
+)
+
+// A Host is what a request's Host header resolves to.
+type Host struct {
+	Family Family
+	Face   FaceName
+	Vault  string // the vault's name as the caller wrote it, for Face Vault
+	Suffix string // the vault host without its first label, with the port if there was one, as written
+	Text   string // the host as the caller wrote it, with the port if there was one
+}
+
+// Families is the ordered list of families; the first is the default one.
+type Families []Family
+
+// Resolve finds the face and family of a Host header. Letter case does not count and the port
+// is not compared: a forwarded port is the deployment's business.
+func (fs Families) Resolve(host string) (Host, bool) {
+	name, port := splitPort(host)
+	lower := strings.ToLower(strings.TrimSuffix(name, "."))
+	for _, f := range fs {
+		h := Host{Family: f, Text: host}
+		switch {
+		case lower == f.Login || isRegional(lower, f.Login):
+			h.Face = Login
+		case lower == f.Management:
+			h.Face = Management
+		case lower == f.Graph:
+			h.Face = Graph
+		case strings.HasSuffix(lower, "."+f.VaultSuffix):
+			label := name[:len(lower)-len(f.VaultSuffix)-1]
+			if !vaultName.MatchString(label) {
+				return Host{}, false
+			}
+			h.Face, h.Vault, h.Suffix = Vault, label, name[len(label)+1:]+port
+		default:
+			continue
+		}
+		return h, true
+	}
+	return Host{}, false
+}
+
+func isRegional(host, login string) bool {
+	label, ok := strings.CutSuffix(host, "."+login)
+	return ok && label != "" && !strings.Contains(label, ".")
+}
+
+// splitPort cuts ":port" off a host; port keeps its colon.
+func splitPort(host string) (name, port string) {
+	n, p, err := net.SplitHostPort(host)
+	if err != nil {
+		return host, ""
+	}
+	return n, ":" + p
+}
+
+// authority prints a host name with the family's port, which 443 is left out of.
+func (f Family) authority(host string) string {
+	if f.Port == 443 || f.Port == 0 {
+		return host
+	}
+	return host + ":" + strconv.Itoa(f.Port)
+}
+
+// LoginURL is "https://login.example.org[:port]", without a slash at the end.
+func (f Family) LoginURL() string { return "https://" + f.authority(f.Login) }
+
+// ManagementURL is "https://management.example.org[:port]", without a slash at the end.
+func (f Family) ManagementURL() string { return "https://" + f.authority(f.Management) }
+
+// GraphURL is "https://graph.example.org[:port]", without a slash at the end.
+func (f Family) GraphURL() string { return "https://" + f.authority(f.Graph) }
+
+// VaultURL is "https://<vault>.vault.example.org[:port]", without a slash at the end.
+func (f Family) VaultURL(vault string) string {
+	return "https://" + f.authority(vault+"."+f.VaultSuffix)
+}
+
+// VaultResource is the audience of tokens for the family's vaults: "https://vault.example.org[:port]".
+func (f Family) VaultResource() string { return "https://" + f.authority(f.VaultSuffix) }
+
+// IssuerV1 is the issuer of v1 access tokens, fixed per family and never taken from a request.
+func (f Family) IssuerV1(tenant string) string { return f.LoginURL() + "/" + tenant + "/" }
+
+// IssuerV2 is the issuer of v2 tokens and of the v2 OpenID document.
+func (f Family) IssuerV2(tenant string) string { return f.LoginURL() + "/" + tenant + "/v2.0" }
+
+// Check says what is wrong with a family, or nil.
+func (f Family) Check() error {
+	for _, h := range []struct{ key, value string }{
+		{"vault_suffix", f.VaultSuffix},
+		{"login_host", f.Login},
+		{"management_host", f.Management},
+		{"graph_host", f.Graph},
+	} {
+		if !hostName.MatchString(h.value) {
+			return fmt.Errorf("%s %q: want a lower-case host name of two labels or more", h.key, h.value)
+		}
+	}
+	if !strings.HasPrefix(f.VaultSuffix, "vault.") && !isPublicSuffix(f.VaultSuffix) {
+		return fmt.Errorf("vault_suffix %q: want a name that begins with \"vault.\", as clients demand", f.VaultSuffix)
+	}
+	// MSAL Go finds the device endpoint by replacing every "token" in the token endpoint.
+	if strings.Contains(f.Login, "token") {
+		return fmt.Errorf("login_host %q: want a name without the word \"token\", which MSAL replaces", f.Login)
+	}
+	if f.Port < 1 || f.Port > 65535 {
+		return fmt.Errorf("port %d: want 1 to 65535", f.Port)
+	}
+	return nil
+}
+
+func isPublicSuffix(s string) bool {
+	return s == "vault.azure.net" || s == "vault.azure.cn" || s == "vault.usgovcloudapi.net"
+}
+
+var (
+	vaultName = regexp.MustCompile(`^[0-9a-zA-Z-]{1,63}$`)
+	hostName  = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+)
+
+// VaultHost is the host of a vault of the family, for work that does not come by a wire.
+func (f Family) VaultHost(vault string) Host {
+	suffix := f.authority(f.VaultSuffix)
+	return Host{Family: f, Face: Vault, Vault: vault, Suffix: suffix, Text: vault + "." + suffix}
+}
+
+// ManagementHost is the family's management host, for work that does not come by a wire.
+func (f Family) ManagementHost() Host {
+	return Host{Family: f, Face: Management, Text: f.authority(f.Management)}
+}
+
+// LoginHost is the family's login host, for work that does not come by a wire.
+func (f Family) LoginHost() Host {
+	return Host{Family: f, Face: Login, Text: f.authority(f.Login)}
+}
+
+// GraphHost is the family's graph host, for work that does not come by a wire.
+func (f Family) GraphHost() Host {
+	return Host{Family: f, Face: Graph, Text: f.authority(f.Graph)}
+}

@@ -1,0 +1,180 @@
+// Package schedule does what is due: it numbers audit entries, purges what has reached its date,
+// prunes events, and keeps token signing keys fresh.
+//
+// Every node runs it; a lease in the database lets one of them do a task at a time. Deletions go
+// through the operation pipeline as the system principal, with the same checks and the same
+// audit entries as anybody's. If the process dies in the middle of a task, the lease runs out and
+// another node looks again at what is still needed.
+package schedule
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"strongroom/internal/audit"
+	"strongroom/internal/db"
+	"strongroom/internal/event"
+	"strongroom/internal/identity"
+	"strongroom/internal/operation"
+	"strongroom/internal/secrets"
+	"strongroom/internal/vaults"
+)
+
+// purgeAtOnce bounds how much one round of a purge takes on.
+const purgeAtOnce = 100
+
+// A Scheduler runs the tasks. It is used by one goroutine.
+type Scheduler struct {
+	DB         *db.DB
+	Log        *slog.Logger
+	Node       string // who holds leases
+	Vaults     *vaults.Store
+	Secrets    *secrets.Store
+	Issuer     *identity.Issuer
+	Pipeline   *operation.Pipeline
+	DataPlane  *operation.Table
+	Management *operation.Table
+}
+
+// A task is something that one node does from time to time.
+type task struct {
+	name  string
+	every time.Duration
+	run   func(ctx context.Context) error
+}
+
+func (s *Scheduler) tasks() []task {
+	return []task{
+		{"number", time.Second, s.Number},
+		{"purge-secrets", 10 * time.Second, s.purgeSecrets},
+		{"purge-vaults", 10 * time.Second, s.purgeVaults},
+		{"prune-events", time.Minute, s.pruneEvents},
+		{"signing-keys", time.Hour, func(ctx context.Context) error { return s.Issuer.EnsureSigningKey(ctx, s.DB) }},
+	}
+}
+
+// Run does each task when it is due, until ctx ends. A task that fails is logged and tried again
+// at its next time.
+func (s *Scheduler) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	tasks := s.tasks()
+	next := make([]time.Time, len(tasks))
+	for {
+		for i, t := range tasks {
+			if now := time.Now(); !now.Before(next[i]) {
+				next[i] = now.Add(t.every)
+				s.once(ctx, t)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// once runs a task if its lease can be had.
+func (s *Scheduler) once(ctx context.Context, t task) {
+	held := false
+	err := s.DB.Update(ctx, nil, func(tx *db.Tx) (err error) {
+		_, held, err = tx.Lease(t.name, s.Node, 3*t.every+time.Minute)
+		return err
+	})
+	if err == nil && held {
+		err = t.run(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		s.Log.LogAttrs(ctx, slog.LevelWarn, "scheduled work failed", slog.String("task", t.name), slog.Any("error", err))
+	}
+}
+
+// Number gives a position to every audit entry that is stored by now.
+func (s *Scheduler) Number(ctx context.Context) error {
+	for {
+		waiting := false
+		err := s.DB.View(ctx, func(tx *db.Tx) (err error) {
+			waiting, err = audit.Waiting(tx)
+			return err
+		})
+		if err != nil || !waiting {
+			return err
+		}
+		err = s.DB.Update(ctx, audit.NumberingLocks(), func(tx *db.Tx) error {
+			_, err := audit.Number(tx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// pruneEvents removes events at once, since nobody can subscribe yet.
+func (s *Scheduler) pruneEvents(ctx context.Context) error {
+	return s.DB.Update(ctx, nil, func(tx *db.Tx) error {
+		_, err := event.Prune(tx, time.Hour)
+		return err
+	})
+}
+
+func (s *Scheduler) purgeSecrets(ctx context.Context) error {
+	var due []secrets.Due
+	names := map[string]string{}
+	err := s.DB.View(ctx, func(tx *db.Tx) (err error) {
+		if due, err = s.Secrets.Due(tx, purgeAtOnce); err != nil {
+			return err
+		}
+		for _, d := range due {
+			v, err := s.Vaults.ByID(tx, d.VaultID)
+			if err != nil {
+				return err
+			}
+			names[d.VaultID] = v.Name
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range due {
+		family := s.Pipeline.Families[0]
+		r := &operation.Request{
+			Method: "DELETE", Path: "/deletedsecrets/" + url.PathEscape(d.Name), Query: "api-version=7.6",
+			Host: family.VaultHost(names[d.VaultID]), Caller: operation.System(),
+		}
+		if resp := s.Pipeline.Do(ctx, s.DataPlane, r); resp.Status >= 300 {
+			return fmt.Errorf("purge secret %s of vault %s: status %d", d.Name, d.VaultID, resp.Status)
+		}
+	}
+	return nil
+}
+
+func (s *Scheduler) purgeVaults(ctx context.Context) error {
+	var due []vaults.Vault
+	err := s.DB.View(ctx, func(tx *db.Tx) (err error) {
+		due, err = s.Vaults.Due(tx, purgeAtOnce)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, v := range due {
+		family := s.Pipeline.Families[0]
+		r := &operation.Request{
+			Method: "POST", Query: "api-version=2026-02-01",
+			Path: "/subscriptions/" + v.Subscription + "/providers/Microsoft.KeyVault/locations/" +
+				url.PathEscape(v.Location) + "/deletedVaults/" + url.PathEscape(v.Name) + "/purge",
+			Host:   family.ManagementHost(),
+			Caller: operation.System(),
+		}
+		if resp := s.Pipeline.Do(ctx, s.Management, r); resp.Status >= 300 {
+			return fmt.Errorf("purge vault %s: status %d", v.ID, resp.Status)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"strongroom/internal/arm"
+	"strongroom/internal/audit"
+	"strongroom/internal/authz"
+	"strongroom/internal/config"
+	"strongroom/internal/dataplane"
+	"strongroom/internal/db"
+	"strongroom/internal/graph"
+	"strongroom/internal/identity"
+	"strongroom/internal/localca"
+	"strongroom/internal/login"
+	"strongroom/internal/operation"
+	"strongroom/internal/resource"
+	"strongroom/internal/schedule"
+	"strongroom/internal/secrets"
+	"strongroom/internal/vaults"
+)
+
+// An app is one process's worth of Strongroom.
+type app struct {
+	config     config.Config
+	version    string
+	log        *slog.Logger
+	db         *db.DB
+	deployment deployment
+	families   resource.Families
+	metrics    *metrics
+	counter    *audit.Counter
+	identity   *identity.Store
+	pipeline   *operation.Pipeline
+	scheduler  *schedule.Scheduler
+	faces      map[resource.FaceName]*operation.Table
+	managed    *operation.Table
+	ca         *localca.CA    // or files
+	files      *localca.Files // or ca
+}
+
+func newApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err error) {
+	if err := makeDataDir(o.Config); err != nil {
+		return nil, err
+	}
+	a = &app{config: o.Config, version: o.Version, log: log, families: o.Config.Families(), metrics: newMetrics(), counter: &audit.Counter{}}
+	// Migrations run at every start, so that a node of a new release brings its schema; a database
+	// that was never initialised is refused right after.
+	if a.db, err = openDatabase(ctx, o.Config, true, a.metrics); err != nil {
+		return nil, err
+	}
+	a.metrics.waiting = a.db.Waiting
+	if err := a.build(ctx); err != nil {
+		return nil, errors.Join(err, a.db.Close())
+	}
+	return a, nil
+}
+
+// build opens the keys and makes stores, faces and pipeline.
+func (a *app) build(ctx context.Context) error {
+	err := a.db.View(ctx, func(tx *db.Tx) (err error) {
+		a.deployment, err = readDeployment(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	root, err := openRootKey(a.config, a.deployment.passphrase)
+	if err != nil {
+		return err
+	}
+	ring, err := loadRing(ctx, a.db, root, a.deployment.id)
+	if err != nil {
+		return err
+	}
+	if err := a.openTLS(); err != nil {
+		return err
+	}
+	tenant := a.deployment.tenant
+	a.identity = &identity.Store{Ring: ring, Tenant: tenant}
+	rights := &authz.Store{Ring: ring, Tenant: tenant, Identity: a.identity}
+	secretStore := &secrets.Store{Ring: ring, Tenant: tenant}
+	vaultStore := &vaults.Store{
+		Ring: ring, Tenant: tenant, Authz: rights,
+		Contents: []func(*db.Tx, string) error{secretStore.PurgeAll},
+	}
+	issuer := identity.NewIssuer(a.identity, a.families, a.config.Tokens.Lifetime, a.config.Tokens.KeyRotation)
+	if err := issuer.EnsureSigningKey(ctx, a.db); err != nil {
+		return fmt.Errorf("make sure of a token signing key: %w", err)
+	}
+	node := nodeName()
+	a.pipeline = &operation.Pipeline{
+		DB: a.db, Authz: rights, Issuer: issuer, Families: a.families, Counter: a.counter,
+		Log: a.log, Node: node, Observe: a.metrics.request,
+	}
+	a.scheduler = &schedule.Scheduler{
+		DB: a.db, Log: a.log, Node: node, Vaults: vaultStore, Secrets: secretStore, Issuer: issuer, Pipeline: a.pipeline,
+	}
+	challengeTenant := tenant
+	if a.config.Tokens.ChallengeTenant == "adfs" {
+		challengeTenant = "adfs"
+	}
+	loginOptions := a.loginOptions(issuer)
+	a.managed = login.NewManaged(loginOptions)
+	a.faces = map[resource.FaceName]*operation.Table{
+		resource.Vault: dataplane.New(dataplane.Options{
+			Ring: ring, Vaults: vaultStore, Secrets: secretStore, Region: a.config.Region, ChallengeTenant: challengeTenant,
+		}),
+		resource.Management: arm.New(arm.Options{
+			Ring: ring, Vaults: vaultStore, Authz: rights, Identity: a.identity, Tenant: tenant,
+			Subscription: a.deployment.subscription, SubscriptionName: "Strongroom", Region: a.config.Region,
+			Number: a.scheduler.Number, About: a.about(),
+		}),
+		resource.Login: login.New(loginOptions),
+		resource.Graph: graph.New(graph.Options{Store: a.identity, Tenant: tenant}),
+	}
+	a.scheduler.DataPlane, a.scheduler.Management = a.faces[resource.Vault], a.faces[resource.Management]
+	return nil
+}
+
+func (a *app) loginOptions(issuer *identity.Issuer) login.Options {
+	return login.Options{
+		Store: a.identity, Issuer: issuer, Families: a.families, Tenant: a.deployment.tenant,
+		Subscription: a.deployment.subscription, UID: os.Geteuid(), Runs: login.NewRuns(),
+		Listen: a.config.Listen, ManagedURL: a.identityURL(), RunFamily: a.families[len(a.families)-1],
+		CA: a.caPEM,
+	}
+}
+
+// openTLS loads the given certificate, or the local authority, for the hosts of all families.
+func (a *app) openTLS() (err error) {
+	if a.config.TLS.CertificateFile != "" {
+		a.files, err = localca.LoadFiles(a.config.TLS.CertificateFile, a.config.TLS.KeyFile)
+		return err
+	}
+	var domains, wildcards []string
+	for _, f := range a.families {
+		domains = append(domains, f.VaultSuffix, f.Login, f.Management, f.Graph)
+		wildcards = append(wildcards, "*."+f.VaultSuffix, "*."+f.Login)
+	}
+	if a.ca, err = localca.Open(a.config.DataDir, domains, time.Now); err != nil {
+		return fmt.Errorf("local certificate authority: %w", err)
+	}
+	a.ca.Wildcards, a.ca.Default = wildcards, a.families[0].Management
+	return nil
+}
+
+// caPEM is what clients have to trust; nil with given TLS files.
+func (a *app) caPEM() []byte {
+	if a.ca == nil {
+		return nil
+	}
+	return a.ca.CertificatePEM()
+}
+
+func (a *app) caFile() string {
+	if a.ca == nil {
+		return ""
+	}
+	return filepath.Join(a.config.DataDir, "ca.pem")
+}
+
+func (a *app) identityURL() string {
+	if a.config.IdentityListen == config.Off {
+		return ""
+	}
+	return "http://" + a.config.IdentityListen
+}
+
+func (a *app) ready() Ready {
+	f := a.families[0]
+	r := Ready{
+		VaultURL: f.VaultURL("dev"), LoginURL: f.LoginURL(), ManagementURL: f.ManagementURL(), IdentityURL: a.identityURL(),
+		Socket: a.config.Socket, CAFile: a.caFile(),
+		Tenant: a.deployment.tenant, Subscription: a.deployment.subscription, Group: a.deployment.group,
+	}
+	if a.config.MetricsListen != config.Off {
+		r.MetricsURL = "http://" + a.config.MetricsListen
+	}
+	return r
+}
+
+// about is what the command line learns over the local socket.
+func (a *app) about() arm.About {
+	f := a.families[0]
+	return arm.About{
+		Tenant: a.deployment.tenant, Subscription: a.deployment.subscription, Group: a.deployment.group,
+		ManagementHost: f.ManagementHost().Text, GraphHost: f.GraphHost().Text, LoginHost: f.LoginHost().Text,
+		VaultSuffix: f.VaultHost("x").Suffix, RunVaultSuffix: a.families[len(a.families)-1].VaultHost("x").Suffix,
+		Listen: a.config.Listen, CAFile: a.caFile(), Version: a.version, Region: a.config.Region,
+	}
+}
+
+func (a *app) close() {
+	if err := a.db.Close(); err != nil {
+		a.log.Error("the database did not close cleanly", slog.Any("error", err))
+	}
+}
+
+// nodeName tells nodes apart in entries and leases; two processes on one host differ.
+func nodeName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "node"
+	}
+	return fmt.Sprintf("%.40s/%d", host, os.Getpid())
+}

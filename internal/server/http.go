@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"strongroom/internal/operation"
+	"strongroom/internal/peer"
+	"strongroom/internal/resource"
+)
+
+// serveWire serves the TLS listener: the host names the face.
+func (a *app) serveWire(w http.ResponseWriter, r *http.Request) {
+	host, ok := a.families.Resolve(r.Host)
+	if !ok {
+		http.Error(w, "this server does not answer for the host of the request", http.StatusMisdirectedRequest)
+		return
+	}
+	req := newRequest(r, host)
+	a.do(w, r, a.faces[host.Face], req)
+}
+
+// serveSocket serves the local socket: no token, but the right user.
+func (a *app) serveSocket(w http.ResponseWriter, r *http.Request) {
+	c, _ := r.Context().Value(connKey{}).(net.Conn)
+	if c == nil || !socketOwner(c) {
+		http.Error(w, "the local socket is for the user who runs the server", http.StatusForbidden)
+		return
+	}
+	host, ok := a.families.Resolve(r.Host)
+	if !ok {
+		host = a.families[0].ManagementHost() // "local": what is not bound to a host
+	}
+	req := newRequest(r, host)
+	req.Address = netip.Addr{}
+	req.Caller, req.Peer.Local = operation.LocalOwner(), true
+	a.do(w, r, a.faces[host.Face], req)
+}
+
+// serveManaged serves the managed identity endpoint, whatever its host is called.
+func (a *app) serveManaged(w http.ResponseWriter, r *http.Request) {
+	req := newRequest(r, a.families[0].LoginHost())
+	req.Peer.UID = func() (int, bool) {
+		c, ok := r.Context().Value(connKey{}).(net.Conn)
+		if !ok {
+			return 0, false
+		}
+		uid, known, err := peer.LoopbackUID(c)
+		return uid, known && err == nil
+	}
+	a.do(w, r, a.managed, req)
+}
+
+func newRequest(r *http.Request, host resource.Host) *operation.Request {
+	req := &operation.Request{
+		Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Header: r.Header, Body: r.Body, Host: host,
+	}
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		req.Address = addr.Addr()
+	}
+	if r.TLS != nil {
+		// "TLS 1.3" is TLS1_3 in Azure's log.
+		req.TLS = strings.NewReplacer(" ", "", ".", "_").Replace(tls.VersionName(r.TLS.Version))
+	}
+	return req
+}
+
+// do runs a request within its limits of time and writes the complete answer.
+func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req *operation.Request) {
+	limits := a.config.Limits
+	rc := http.NewResponseController(w)
+	now := time.Now()
+	rc.SetReadDeadline(now.Add(limits.BodyTimeout)) // not every writer can; then the others hold
+	rc.SetWriteDeadline(now.Add(limits.RequestTimeout))
+	ctx, cancel := context.WithTimeout(r.Context(), limits.RequestTimeout)
+	defer cancel()
+	resp := a.pipeline.Do(ctx, t, req)
+	for name, values := range resp.Header {
+		w.Header()[name] = values
+	}
+	if len(resp.Body) == 0 {
+		w.Header().Del("Content-Type")
+	}
+	w.WriteHeader(resp.Status)
+	w.Write(resp.Body) // the peer may be gone; the entry says what was answered
+	rc.SetReadDeadline(time.Time{})
+}

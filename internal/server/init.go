@@ -1,0 +1,116 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"strongroom/internal/config"
+	"strongroom/internal/db"
+	"strongroom/internal/envelope"
+	"strongroom/internal/vaults"
+)
+
+// An InitReport says what Init made.
+type InitReport struct {
+	Tenant, Subscription, Group string
+	DataDir                     string
+	RootKeyFile                 string // "" with a passphrase
+}
+
+// Init makes the root key, the schema, the keyring, and a tenant with one subscription and one
+// resource group. It refuses a database that has been initialised. If the process dies before
+// the last commit, Init can be run again: it uses the key file that is there.
+func Init(ctx context.Context, o Options) (InitReport, error) {
+	cfg := o.Config
+	if err := makeDataDir(cfg); err != nil {
+		return InitReport{}, err
+	}
+	d, err := openDatabase(ctx, cfg, true, nil)
+	if err != nil {
+		return InitReport{}, err
+	}
+	defer d.Close()
+	err = d.View(ctx, func(tx *db.Tx) error {
+		_, err := readDeployment(tx)
+		return err
+	})
+	if err == nil {
+		return InitReport{}, errors.New("the database is initialised already: nothing was changed")
+	}
+	if !errors.Is(err, errNotInitialised) {
+		return InitReport{}, err
+	}
+	if cfg.RootKey.File != "" {
+		if err := os.MkdirAll(filepath.Dir(cfg.RootKey.File), 0o700); err != nil {
+			return InitReport{}, fmt.Errorf("root_key.file: %w", err)
+		}
+	}
+	root, parameters, err := createRootKey(cfg)
+	if err != nil {
+		return InitReport{}, err
+	}
+	dep := deployment{
+		id: db.NewGUID(), tenant: db.NewGUID(), subscription: db.NewGUID(), group: "default", passphrase: parameters,
+	}
+	ring, keys, err := envelope.NewRing(root, dep.id)
+	if err != nil {
+		return InitReport{}, err
+	}
+	d.SetTenant(dep.tenant)
+	err = d.Update(ctx, []string{db.Directory}, func(tx *db.Tx) error {
+		if _, err := readDeployment(tx); !errors.Is(err, errNotInitialised) {
+			return errors.Join(errors.New("another process initialised the database meanwhile"), err)
+		}
+		if err := dep.store(tx); err != nil {
+			return err
+		}
+		if err := storeRing(tx, dep.tenant, keys); err != nil {
+			return err
+		}
+		store := &vaults.Store{Ring: ring, Tenant: dep.tenant}
+		_, _, err := store.PutGroup(tx, vaults.ResourceGroup{Subscription: dep.subscription, Name: dep.group, Location: cfg.Region})
+		return err
+	})
+	if err != nil {
+		return InitReport{}, fmt.Errorf("initialise the database: %w", err)
+	}
+	return InitReport{dep.tenant, dep.subscription, dep.group, cfg.DataDir, cfg.RootKey.File}, nil
+}
+
+func openDatabase(ctx context.Context, cfg config.Config, create bool, m *metrics) (*db.DB, error) {
+	o := db.Options{
+		Engine: db.Engine(cfg.Database.Engine), Path: cfg.Database.Path,
+		Connections: cfg.Database.Connections, Create: create,
+	}
+	if m != nil {
+		o.OnCommit = m.commit
+	}
+	if o.Engine == db.PostgreSQL {
+		url, err := cfg.Database.ConnectionString()
+		if err != nil {
+			return nil, err
+		}
+		o.URL = url
+	}
+	return db.Open(ctx, o)
+}
+
+// isInitialised says whether dev has been started here before.
+func isInitialised(ctx context.Context, o Options) bool {
+	if o.Config.Database.Engine == string(db.SQLite) && !exists(o.Config.Database.Path) {
+		return false
+	}
+	d, err := openDatabase(ctx, o.Config, true, nil)
+	if err != nil {
+		return true // newApp meets the same fault and says what it is
+	}
+	defer d.Close()
+	err = d.View(ctx, func(tx *db.Tx) error {
+		_, err := readDeployment(tx)
+		return err
+	})
+	return !errors.Is(err, errNotInitialised)
+}

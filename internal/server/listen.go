@@ -1,0 +1,183 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"strongroom/internal/config"
+	"strongroom/internal/db"
+	"strongroom/internal/peer"
+)
+
+// A listener is an open port or socket with the server that serves it.
+type listener struct {
+	net.Listener
+	name   string
+	server *http.Server
+}
+
+// listen opens all listeners, or none.
+func (a *app) listen() (out []listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range out {
+				l.Close()
+			}
+		}
+	}()
+	open := func(name, network, address string, h http.Handler) error {
+		l, err := net.Listen(network, address)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		out = append(out, listener{l, name, a.httpServer(h)})
+		return nil
+	}
+	if err := open("listen", "tcp", a.config.Listen, http.HandlerFunc(a.serveWire)); err != nil {
+		return out, err
+	}
+	out[0].server.TLSConfig = a.tlsConfig()
+	out[0].Listener = tls.NewListener(limited(out[0].Listener, a.config.Limits.Connections), out[0].server.TLSConfig)
+	if a.config.IdentityListen != config.Off {
+		if err := open("identity_listen", "tcp", a.config.IdentityListen, http.HandlerFunc(a.serveManaged)); err != nil {
+			return out, err
+		}
+	}
+	if a.config.MetricsListen != config.Off {
+		if err := open("metrics_listen", "tcp", a.config.MetricsListen, a.health()); err != nil {
+			return out, err
+		}
+	}
+	if runtime.GOOS == "windows" {
+		return out, nil // no peer credentials there: the command line signs in over HTTPS
+	}
+	if err := a.freeSocket(); err != nil {
+		return out, err
+	}
+	if err := open("socket", "unix", a.config.Socket, http.HandlerFunc(a.serveSocket)); err != nil {
+		return out, err
+	}
+	return out, os.Chmod(a.config.Socket, 0o600)
+}
+
+// freeSocket removes a socket that a dead server left behind, and refuses one that answers.
+func (a *app) freeSocket() error {
+	c, err := net.DialTimeout("unix", a.config.Socket, time.Second)
+	if err == nil {
+		c.Close()
+		return fmt.Errorf("socket %s: another server answers there; stop it, or set another socket", a.config.Socket)
+	}
+	if err := os.Remove(a.config.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("socket: %w", err)
+	}
+	return nil
+}
+
+// connKey is the context key of a request's connection.
+type connKey struct{}
+
+func (a *app) httpServer(h http.Handler) *http.Server {
+	l := a.config.Limits
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: l.HeaderTimeout,
+		IdleTimeout:       l.IdleTimeout,
+		MaxHeaderBytes:    l.MaxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: l.ConcurrentStreams},
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+}
+
+func (a *app) tlsConfig() *tls.Config {
+	c := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+	if a.files != nil {
+		c.GetCertificate = a.files.GetCertificate
+	} else {
+		c.GetCertificate = a.ca.GetCertificate
+	}
+	return c
+}
+
+// health serves liveness, readiness and metrics, without sign-in and without names.
+func (a *app) health() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+		defer cancel()
+		if err := a.checkReady(ctx); err != nil {
+			a.log.LogAttrs(ctx, slog.LevelWarn, "not ready", slog.Any("error", err))
+			http.Error(w, "not ready: the database or the root key is out of reach", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	mux.Handle("GET /metrics", a.metrics.handler())
+	return mux
+}
+
+// checkReady reads what only an open root key can verify: the current authorisation.
+func (a *app) checkReady(ctx context.Context) error {
+	return a.db.View(ctx, func(tx *db.Tx) error {
+		_, err := a.pipeline.Authz.Current(tx)
+		return err
+	})
+}
+
+// limited bounds the open connections of a listener: further ones wait to be accepted.
+func limited(l net.Listener, n int) net.Listener {
+	return &limitedListener{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
+}
+
+type limitedListener struct {
+	net.Listener
+	slots  chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *limitedListener) Accept() (net.Conn, error) {
+	select {
+	case l.slots <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.slots
+		return nil, err
+	}
+	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
+}
+
+func (l *limitedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+type limitedConn struct {
+	net.Conn
+	release func()
+}
+
+func (c *limitedConn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}
+
+// socketOwner says whether the process at the other end of the local socket runs as this
+// server's user or as root: whoever holds the data folder, and the root key with it.
+func socketOwner(c net.Conn) bool {
+	uid, ok, err := peer.UnixUID(c)
+	return err == nil && ok && (uid == os.Geteuid() || uid == 0)
+}

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics are the server's figures. Labels are faces, declared operations and statuses: never
+// the name of a vault, a secret or a caller.
+type metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	latency  *prometheus.HistogramVec
+	commits  *prometheus.CounterVec
+	jobs     prometheus.Histogram
+	records  prometheus.Histogram
+	took     prometheus.Histogram
+	waiting  func() int // set before the first scrape
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		waiting:  func() int { return 0 },
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "strongroom_requests_total", Help: "Requests by face, operation and HTTP status.",
+		}, []string{"face", "operation", "status"}),
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "strongroom_request_duration_seconds", Help: "Time from the arrival of a request to its complete answer.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
+		}, []string{"face", "operation"}),
+		commits: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "strongroom_database_commits_total", Help: "Commits by outcome.",
+		}, []string{"outcome"}),
+		jobs: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "strongroom_database_commit_jobs", Help: "Writes and entries that shared a commit.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 9),
+		}),
+		records: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "strongroom_audit_commit_entries", Help: "Audit entries in a commit.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 9),
+		}),
+		took: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "strongroom_database_commit_duration_seconds", Help: "Time of a commit, from its begin until it is durable.",
+			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16),
+		}),
+	}
+	queue := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "strongroom_audit_queue", Help: "Writes and audit entries that wait for a commit.",
+	}, func() float64 { return float64(m.waiting()) })
+	m.registry.MustRegister(m.requests, m.latency, m.commits, m.jobs, m.records, m.took, queue,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// request is the pipeline's Observe.
+func (m *metrics) request(face, operation string, status int, took time.Duration) {
+	m.requests.WithLabelValues(face, operation, strconv.Itoa(status)).Inc()
+	m.latency.WithLabelValues(face, operation).Observe(took.Seconds())
+}
+
+// commit is the database's OnCommit.
+func (m *metrics) commit(jobs, records int, took time.Duration, err error) {
+	outcome := "stored"
+	if err != nil {
+		outcome = "failed"
+	}
+	m.commits.WithLabelValues(outcome).Inc()
+	m.jobs.Observe(float64(jobs))
+	m.records.Observe(float64(records))
+	m.took.Observe(took.Seconds())
+}
+
+func (m *metrics) handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
