@@ -92,13 +92,17 @@ func (c *Call) Served(collection, object, version string, pinned bool) {
 
 // View runs fn over the snapshot from which the request was authorised.
 func (c *Call) View(ctx context.Context, fn func(*db.Tx) error) error {
-	if c.committed {
-		return c.pipeline.DB.View(ctx, fn)
-	}
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
 	return fn(c.tx)
+}
+
+// ViewNow runs fn over a new snapshot, for reads that must see what happened since the request
+// was authorised.
+func (c *Call) ViewNow(ctx context.Context, fn func(*db.Tx) error) error {
+	c.end()
+	return c.pipeline.DB.View(ctx, fn)
 }
 
 // Update runs fn in a transaction whose commit holds the operation's audit entry too. Before fn,
@@ -202,6 +206,7 @@ func (c *Call) authorise(tx *db.Tx) error {
 	if !ok || !p.Enabled {
 		return &identity.TokenError{Reason: identity.UnknownPrincipal, Found: c.Caller.ObjectID}
 	}
+	c.Caller.Name, c.Caller.Kind = p.Name, p.Kind // the directory knows better than the token
 	c.decision = authz.Decision{Allowed: true, Revision: snap.Revision()}
 	if c.Op.Action == "" {
 		return nil

@@ -131,6 +131,9 @@ func (c *Call) run(ctx context.Context) (answer any, err error) {
 		op, allow = nil, nil
 	}
 	c.Op, c.params = op, params
+	if c.request.Caller != nil {
+		c.Caller = *c.request.Caller
+	}
 	anonymous := op != nil && op.Access != Authenticated
 	if !anonymous {
 		if err := c.authenticate(ctx); err != nil {
@@ -169,7 +172,6 @@ func (c *Call) permit(ctx context.Context) error {
 // asked anything.
 func (c *Call) authenticate(ctx context.Context) error {
 	if c.request.Caller != nil {
-		c.Caller = *c.request.Caller
 		return nil
 	}
 	scheme, token, _ := strings.Cut(c.request.Header.Get("Authorization"), " ")

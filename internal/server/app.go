@@ -113,7 +113,7 @@ func (a *app) build(ctx context.Context) error {
 			Ring: ring, Vaults: vaultStore, Secrets: secretStore, Region: a.config.Region, ChallengeTenant: challengeTenant,
 		}),
 		resource.Management: arm.New(arm.Options{
-			Ring: ring, Vaults: vaultStore, Authz: rights, Identity: a.identity, Tenant: tenant,
+			Skip: ring, Vaults: vaultStore, Authz: rights, Identity: a.identity, Tenant: tenant,
 			Subscription: a.deployment.subscription, SubscriptionName: "Strongroom", Region: a.config.Region,
 			Number: a.scheduler.Number, About: a.about(),
 		}),

@@ -29,11 +29,11 @@ import (
 //	-- audit --
 //	SecretGet 200
 //
-// The face is vault (of name v1; vault.NAME for another), management, login, graph or managed.
+// The face is vault (of name kv1; vault.NAME for another), management, login, graph or managed.
 // An answer is a status and either a code or JSON whose members must be there; in its texts "*"
 // stands for anything and $name for what it stood for first. api-version is added where missing.
 // Callers: owner is the local owner, none has no token, others are identities with their role
-// on vault v1 (see newTranscript).
+// on vault kv1 (see newTranscript).
 func TestTranscripts(t *testing.T) {
 	files, err := fs.Glob(os.DirFS("testdata/transcripts"), "*.txt")
 	if err != nil || len(files) == 0 {
@@ -61,7 +61,7 @@ type transcript struct {
 	from    int64 // the first audit position that belongs to the file
 }
 
-// roles on vault v1 by caller.
+// roles on vault kv1 by caller.
 var roles = map[string]string{
 	"admin":       "00482a5a-887f-4fb3-b363-3b7fe8e74483", // Key Vault Administrator
 	"officer":     "b86a8fe4-44ce-4948-aee5-eccb2c155cd7", // Key Vault Secrets Officer
@@ -76,7 +76,7 @@ func newTranscript(t *testing.T, a *app) *transcript {
 	t.Helper()
 	tr := &transcript{t: t, app: a, vars: map[string]string{
 		"subscription": a.deployment.subscription, "group": a.deployment.group, "tenant": a.deployment.tenant,
-		"vault": resource.VaultScope(a.deployment.subscription, a.deployment.group, "v1").Text,
+		"vault": resource.VaultScope(a.deployment.subscription, a.deployment.group, "kv1").Text,
 	}, callers: map[string]*identity.Caller{"owner": operation.LocalOwner()}}
 	tr.must("owner", "PUT", "management:$vault", `{"location":"local","properties":{"tenantId":"$tenant","sku":{"family":"A","name":"standard"},"enableRbacAuthorization":true}}`)
 	for name, role := range roles {
@@ -141,7 +141,7 @@ func (tr *transcript) send(caller, method, target, body string) *operation.Respo
 	version, table := "", tr.app.managed
 	switch name, _, _ := strings.Cut(face, "."); name {
 	case "vault":
-		vault := "v1"
+		vault := "kv1"
 		if _, other, ok := strings.Cut(face, "."); ok {
 			vault = other
 		}
@@ -158,7 +158,7 @@ func (tr *transcript) send(caller, method, target, body string) *operation.Respo
 	default:
 		tr.t.Fatalf("request %q: no face %q", target, face)
 	}
-	if version != "" && !strings.Contains(query, "api-version") {
+	if version != "" && !strings.Contains(strings.ToLower(query), "version") {
 		r.Query = strings.TrimPrefix(query+"&api-version="+version, "&")
 	}
 	if strings.HasPrefix(body, "grant_type") {

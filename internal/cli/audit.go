@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// auditPage is how many entries are asked for at once, and tailEvery how often new ones.
+const (
+	auditPage = 500
+	tailEvery = time.Second
+)
+
+func (a *app) auditGroup() *cobra.Command {
+	return a.group("audit", "Read the audit log, one JSON object a line as Azure Monitor has it",
+		"  strongroom audit tail\n  strongroom audit export > audit.jsonl",
+		connectionFlags,
+		spec{
+			use: "tail", short: "Print the last entries, then each new one as it comes",
+			example: "  strongroom audit tail --lines 100",
+			flags:   func(f *pflag.FlagSet) { f.Int64("lines", 10, "how many of the last entries to begin with") },
+			run:     (*call).tailAudit,
+		},
+		spec{
+			use: "export", short: "Print all entries up to now, or those from a position on",
+			example: "  strongroom audit export --from 1000 > audit.jsonl",
+			flags:   func(f *pflag.FlagSet) { f.Int64("from", 1, "the first position") },
+			run:     (*call).exportAudit,
+		},
+	)
+}
+
+// An auditRange is a page of the log: entries, the position after them, and the last position
+// there is.
+type auditRange struct {
+	Value []jsontext.Value `json:"value"`
+	Next  int64            `json:"next"`
+	Last  int64            `json:"last"`
+}
+
+func (c *call) readAudit(from int64, limit int) (page auditRange, err error) {
+	cl, err := c.client()
+	if err != nil {
+		return page, err
+	}
+	path := fmt.Sprintf("/audit/entries?from=%d&limit=%d&api-version=%s", from, limit, vaultVersion)
+	err = cl.ask(c.ctx, cl.management(), http.MethodGet, path, nil, &page)
+	return page, err
+}
+
+func (c *call) number(flag string, least int64) (int64, error) {
+	n, err := strconv.ParseInt(c.text(flag), 10, 64)
+	if err != nil || n < least {
+		return 0, usage("", "--%s %s: want a whole number from %d", flag, c.text(flag), least)
+	}
+	return n, nil
+}
+
+// exportAudit ends at what was last when it began: reading the log adds to it.
+func (c *call) exportAudit() error {
+	from, err := c.number("from", 1)
+	if err != nil {
+		return err
+	}
+	end := int64(-1)
+	for {
+		page, err := c.readAudit(from, auditPage)
+		if err != nil {
+			return err
+		}
+		if end < 0 {
+			end = page.Last
+		}
+		if left := end - from + 1; int64(len(page.Value)) > left {
+			page.Value = page.Value[:max(left, 0)]
+		}
+		if err := c.writeLines(page.Value); err != nil {
+			return err
+		}
+		if page.Next > end || page.Next <= from {
+			return nil
+		}
+		from = page.Next
+	}
+}
+
+// tailAudit runs until it is interrupted.
+func (c *call) tailAudit() error {
+	lines, err := c.number("lines", 0)
+	if err != nil {
+		return err
+	}
+	page, err := c.readAudit(1, 1)
+	if err != nil {
+		return err
+	}
+	from := max(page.Last-lines+1, 1)
+	tick := time.NewTicker(tailEvery)
+	defer tick.Stop()
+	for {
+		page, err := c.readAudit(from, auditPage)
+		if c.ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.writeLines(page.Value); err != nil {
+			return err
+		}
+		more := page.Next > from && page.Next <= page.Last
+		from = max(page.Next, from)
+		if more {
+			continue
+		}
+		select {
+		case <-c.ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// writeLines prints each entry on one line, whatever white space it came with.
+func (c *call) writeLines(entries []jsontext.Value) error {
+	for _, entry := range entries {
+		line := entry.Clone()
+		if err := line.Compact(); err != nil {
+			return errNotJSON
+		}
+		if _, err := fmt.Fprintf(c.out, "%s\n", line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

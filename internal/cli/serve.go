@@ -1,0 +1,293 @@
+package cli
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"strongroom/internal/config"
+	"strongroom/internal/server"
+)
+
+// serverCommands are those that run a server, or look after one that does not run.
+func (a *app) serverCommands() []*cobra.Command {
+	specs := []spec{
+		{
+			use: "dev", short: "Serve for development on this machine, with nothing to set up",
+			long: "Serve for development on this machine, with nothing to set up: loopback only, data in .strongroom,\n" +
+				"a vault \"dev\", and an identity that may use it. What to paste next is printed.",
+			example: "  strongroom dev\n  strongroom dev --port 9443 --set log.level=debug",
+			flags: func(f *pflag.FlagSet) {
+				f.String("data-dir", devDataDir, "the folder of all data")
+				f.String("listen", "", "the address of the TLS listener (default 127.0.0.1:8443)")
+				f.Int("port", 0, "the port of the TLS listener on 127.0.0.1 (default 8443)")
+				setFlag(f)
+			},
+			run: (*call).dev,
+		},
+		{
+			use: "init", short: "Make the root key and the database of a server, once",
+			example: "  strongroom init --config /etc/strongroom/strongroom.yaml",
+			flags: func(f *pflag.FlagSet) {
+				configFlags(f)
+				f.String("passphrase-file", "", "a file with a passphrase, instead of a file with the root key")
+				outputFlag(f)
+			},
+			run: (*call).init,
+		},
+		{
+			use: "serve", short: "Serve until asked to stop; SIGHUP reads the certificate again",
+			example: "  strongroom serve --config /etc/strongroom/strongroom.yaml",
+			flags:   configFlags, run: (*call).serve,
+		},
+		{
+			use: "doctor", short: "Look for what is wrong with a server's settings and surroundings",
+			long: "Look for what is wrong with a server's settings and surroundings. Without --config, a .strongroom\n" +
+				"in this folder is looked at. The exit code is 1 if anything needs mending.",
+			example: "  strongroom doctor --config /etc/strongroom/strongroom.yaml",
+			flags: func(f *pflag.FlagSet) {
+				configFlags(f)
+				f.String("data-dir", "", "the data folder of a server of \"strongroom dev\"")
+				outputFlag(f)
+			},
+			run: (*call).doctor,
+		},
+	}
+	var commands []*cobra.Command
+	for _, s := range specs {
+		commands = append(commands, a.leaf(s))
+	}
+	return commands
+}
+
+func setFlag(f *pflag.FlagSet) {
+	f.StringArray("set", nil, "a setting as key=value, such as log.level=debug; may be repeated")
+}
+
+func configFlags(f *pflag.FlagSet) {
+	f.String("config", "", "the configuration file, in YAML")
+	setFlag(f)
+}
+
+// options loads the configuration over its defaults. given are settings that have a flag of
+// their own.
+func (c *call) options(defaults config.Config, given map[string]string) (server.Options, error) {
+	flags, err := c.pairs("set")
+	if err != nil {
+		return server.Options{}, err
+	}
+	for key, value := range given {
+		if _, twice := flags[key]; twice {
+			return server.Options{}, usage("", "%s is given twice, with --set and with a flag of its own", key)
+		}
+		flags[key] = value
+	}
+	cfg, notes, err := config.Load(config.Options{
+		File: c.text("config"), Environ: c.environ, Others: otherVariables, Flags: flags, Defaults: defaults,
+	})
+	if err != nil {
+		return server.Options{}, err
+	}
+	return server.Options{Config: cfg, Notes: notes, Stderr: c.errs, Version: c.version}, nil
+}
+
+// dev serves the folder of --data-dir, which the first start fills.
+func (c *call) dev() error {
+	given := map[string]string{}
+	switch {
+	case c.given("listen") && c.given("port"):
+		return usage("", "want --listen or --port, found both")
+	case c.given("listen"):
+		given["listen"] = c.text("listen")
+	case c.given("port"):
+		given["listen"] = net.JoinHostPort("127.0.0.1", c.text("port"))
+	}
+	o, err := c.options(c.devDefaults(given["listen"]), given)
+	if err != nil {
+		return err
+	}
+	if err := loopbackOnly(o.Config); err != nil {
+		return err
+	}
+	o.Dev = true
+	return server.Run(c.ctx, o, func(r server.Ready) { c.welcome(r) })
+}
+
+// devDefaults are the settings of dev. The host names that curl resolves carry the port of the
+// listener, wherever that was set.
+func (c *call) devDefaults(listen string) config.Config {
+	defaults := config.Dev(c.text("data-dir"))
+	sets, _ := c.pairs("set") // options tells what is wrong with them
+	for _, text := range []string{listen, sets["listen"], c.env("STRONGROOM_LISTEN")} {
+		if text == "" {
+			continue
+		}
+		_, port, _ := net.SplitHostPort(text)
+		if n, err := strconv.Atoi(port); err == nil {
+			defaults.Names[0].Port = n
+		}
+		break
+	}
+	return defaults
+}
+
+// loopbackOnly refuses a dev server that other machines could reach: it hands out an identity to
+// whoever runs as this user, and its root key lies beside its data.
+func loopbackOnly(cfg config.Config) error {
+	for _, l := range []struct{ key, address string }{
+		{"listen", cfg.Listen}, {"metrics_listen", cfg.MetricsListen}, {"identity_listen", cfg.IdentityListen},
+	} {
+		host, _, err := net.SplitHostPort(l.address)
+		if l.address != config.Off && (err != nil || !isLoopback(host)) {
+			return usage(`"strongroom serve" listens elsewhere`, "dev listens on loopback only: %s is %q", l.key, l.address)
+		}
+	}
+	return nil
+}
+
+func (c *call) init() error {
+	given := map[string]string{}
+	if c.given("passphrase-file") {
+		given["root_key.passphrase_file"] = c.text("passphrase-file")
+	}
+	o, err := c.options(config.Serve(), given)
+	if err != nil {
+		return err
+	}
+	made, err := server.Init(c.ctx, o)
+	if err != nil {
+		return err
+	}
+	if c.json() {
+		b, err := json.Marshal(map[string]string{
+			"tenant": made.Tenant, "subscription": made.Subscription, "group": made.Group,
+			"dataDir": made.DataDir, "rootKeyFile": made.RootKeyFile,
+		}, json.Deterministic(true))
+		if err != nil {
+			return fmt.Errorf("print the report: %w", err)
+		}
+		return c.writeJSON(b)
+	}
+	key := made.RootKeyFile
+	if key == "" {
+		key = "your passphrase"
+	}
+	c.say("hint: nothing can be read without the root key (%s): keep a copy, apart from copies of the data", key)
+	return c.writeFields([]string{"Tenant", "Subscription", "Resource group", "Data folder", "Root key file"},
+		[]string{made.Tenant, made.Subscription, made.Group, made.DataDir, made.RootKeyFile})
+}
+
+func (c *call) serve() error {
+	o, err := c.options(config.Serve(), nil)
+	if err != nil {
+		return err
+	}
+	for _, note := range o.Notes {
+		c.say("%s", note)
+	}
+	return server.Run(c.ctx, o, func(r server.Ready) { c.say("serving; management at %s", r.ManagementURL) })
+}
+
+// doctor prints what it found, the bad with how to mend it.
+func (c *call) doctor() error {
+	defaults, dir := config.Serve(), c.text("data-dir")
+	if dir == "" && !c.given("config") {
+		if _, err := os.Stat(devDataDir); err == nil {
+			dir = devDataDir
+		}
+	}
+	if dir != "" {
+		defaults = config.Dev(dir)
+	}
+	o, err := c.options(defaults, nil)
+	if err != nil {
+		return err
+	}
+	return c.showFindings(server.Doctor(c.ctx, o))
+}
+
+func (c *call) showFindings(findings []server.Finding) error {
+	bad, rows := 0, [][]string(nil)
+	for _, f := range findings {
+		state := "ok"
+		if !f.OK {
+			bad, state = bad+1, "bad"
+		}
+		rows = append(rows, []string{state, f.Subject, f.Found, f.Mend})
+	}
+	if err := c.writeFindings(findings, rows); err != nil {
+		return err
+	}
+	if bad > 0 {
+		return failed("", "%d of %d checks need mending", bad, len(findings))
+	}
+	return nil
+}
+
+func (c *call) writeFindings(findings []server.Finding, rows [][]string) error {
+	if !c.json() {
+		return c.writeTable([]string{"State", "Subject", "Found", "To mend"}, rows)
+	}
+	list := []map[string]any{}
+	for _, f := range findings {
+		list = append(list, map[string]any{"ok": f.OK, "subject": f.Subject, "found": f.Found, "mend": f.Mend})
+	}
+	b, err := json.Marshal(map[string]any{"value": list}, json.Deterministic(true))
+	if err != nil {
+		return fmt.Errorf("print the findings: %w", err)
+	}
+	return c.writeJSON(b)
+}
+
+// welcome prints what to paste next. The lines need a POSIX shell, curl and sed.
+func (c *call) welcome(r server.Ready) { fmt.Fprint(c.out, welcomeText(r)) }
+
+func welcomeText(r server.Ready) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\nStrongroom serves the vault \"dev\" at %s until Ctrl-C. Paste into another terminal:\n\n", r.VaultURL)
+	fmt.Fprintf(&b, "  vault=%s\n", r.VaultURL)
+	curl := "curl -sS"
+	if r.CAFile != "" {
+		file, err := filepath.Abs(r.CAFile)
+		if err != nil {
+			file = r.CAFile
+		}
+		curl += " --cacert " + shellQuote(file)
+	}
+	if r.IdentityURL != "" {
+		fmt.Fprintf(&b, "  token=$(curl -sS -H Metadata:true %s | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n", shellQuote(tokenURL(r)))
+		fmt.Fprintf(&b, "  %s -X PUT -H \"Authorization: Bearer $token\" -H 'Content-Type: application/json' \\\n"+
+			"    -d '{\"value\":\"my first secret\"}' \"$vault/secrets/hello?api-version=%s\"; echo\n", curl, dataVersion)
+		fmt.Fprintf(&b, "  %s -H \"Authorization: Bearer $token\" \"$vault/secrets/hello?api-version=%s\"; echo\n", curl, dataVersion)
+	}
+	b.WriteString("\nOr run a program with an Azure SDK, unmodified; it finds the vault in AZURE_KEYVAULT_URL:\n\n" +
+		"  strongroom run -- ./app\n\nOr stay on the command line:\n\n" +
+		"  strongroom secret show hello --vault dev\n\n")
+	return b.String()
+}
+
+// tokenURL is where a process of this user gets a token for the vault, as on a virtual machine
+// of Azure.
+func tokenURL(r server.Ready) string {
+	resource := r.VaultURL
+	if u, err := url.Parse(r.VaultURL); err == nil {
+		_, suffix, _ := strings.Cut(u.Host, ".")
+		resource = u.Scheme + "://" + suffix
+	}
+	link := r.IdentityURL + "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=" + resource
+	if r.DevIdentity != "" {
+		link += "&client_id=" + r.DevIdentity
+	}
+	return link
+}
+
+// shellQuote makes s one word of a POSIX shell.
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -1,0 +1,117 @@
+// Package login is the face that takes the place of the sign-in service: OpenID documents and
+// keys, token endpoints for programs, and the managed identity endpoints.
+//
+//	login.<domain>          documents, keys, POST …/token        anybody; TLS
+//	                        /runs/{run-id}                       the local socket only
+//	loopback, plain http    /msi/token                           with the secret of a run
+//	                        /metadata/identity/oauth2/token      the server's own user only
+//
+// Everything here is called by strangers, so it tells nothing but public facts until a credential
+// holds. Two threats shape the rest. A caller's Host header must not choose an issuer: that is
+// fixed per name family, and only links to endpoints follow the host. And a loopback port is open
+// to every user and every web page of the machine: a run's secret, or the user at the other end
+// as the system tells it, decides who gets a managed identity's token.
+package login
+
+import (
+	"net/http"
+	"strings"
+
+	"strongroom/internal/apierr"
+	"strongroom/internal/db"
+	"strongroom/internal/identity"
+	"strongroom/internal/operation"
+	"strongroom/internal/resource"
+)
+
+// Options are what both faces of this package work with.
+type Options struct {
+	Store        *identity.Store
+	Issuer       *identity.Issuer
+	Families     resource.Families
+	Tenant       string
+	Subscription string
+	UID          int   // the server's own user, to whom the IMDS form answers
+	Runs         *Runs // shared by New and NewManaged
+
+	// What a run is told, see RunAnswer.
+	Listen     string          // address of the TLS listener
+	ManagedURL string          // of the managed identity listener, without a slash at the end; "" where it is off
+	RunFamily  resource.Family // names that a program under a run uses
+	CA         func() []byte   // PEM of the authority that clients have to trust; nil with given TLS files
+}
+
+type face struct{ Options }
+
+// New declares the operations of the login host.
+func New(o Options) *operation.Table {
+	f := &face{o}
+	t := &operation.Table{Face: f}
+	f.declareDocuments(t)
+	f.declareTokens(t)
+	f.declareRuns(t)
+	return t
+}
+
+func (f *face) Name() string { return "login" }
+func (f *face) Data() bool   { return false }
+
+// Audiences is empty: no operation of the face takes a bearer token.
+func (f *face) Audiences(*operation.Call) func(string) bool {
+	return func(string) bool { return false }
+}
+
+// CheckVersion passes everything: only instance discovery has an api-version, and echoes it.
+func (f *face) CheckVersion(*operation.Call) (operation.Version, error) {
+	return operation.Version{}, nil
+}
+
+func (f *face) Locate(*db.Tx, *operation.Call) (resource.Scope, error) { return resource.Root, nil }
+func (f *face) Admit(*operation.Call) error                            { return nil }
+
+// BadToken is reached only where no operation was found, since all of them are anonymous.
+func (f *face) BadToken(*operation.Call, *identity.TokenError) *apierr.Error {
+	return apierr.NotFound("NotFound", "There is no such endpoint.")
+}
+
+func (f *face) Headers(c *operation.Call, h http.Header) {
+	h.Set("Content-Type", "application/json; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Strict-Transport-Security", "max-age=31536000;includeSubDomains")
+	h.Set("x-ms-ests-server", "strongroom")
+	if c.Op != nil && c.Op.Audit == operation.Counted {
+		// Public facts. A new signing key is published a day before its first use.
+		h.Set("Cache-Control", "max-age=86400, private")
+		h.Set("Access-Control-Allow-Origin", "*")
+		return
+	}
+	noStore(h)
+}
+
+func noStore(h http.Header) {
+	h.Set("Cache-Control", "no-store, no-cache")
+	h.Set("Pragma", "no-cache")
+	h.Set("Expires", "-1")
+}
+
+// adfsTenant is the other name of the home tenant: clients that are set up with it ask no public
+// service whether they may trust the host.
+const adfsTenant = "adfs"
+
+// isHome says whether a tenant of a path is the home tenant.
+func (f *face) isHome(tenant string) bool {
+	return strings.EqualFold(tenant, f.Tenant) || strings.EqualFold(tenant, adfsTenant)
+}
+
+func unknownTenant(tenant string) error {
+	return identity.NewSignInError(identity.CodeUnknownTenant, tenant)
+}
+
+// endpointURL is what links to endpoints begin with: the login host as the caller wrote it, port
+// included, so that a forwarded port works; for the regional form, the family's plain login host.
+func endpointURL(h resource.Host) string {
+	if host := strings.ToLower(h.Text); host == h.Family.Login || strings.HasPrefix(host, h.Family.Login+":") {
+		return "https://" + host
+	}
+	return h.Family.LoginURL()
+}

@@ -1,0 +1,215 @@
+//go:build unix
+
+// Package served starts the built server for tests that look at it from outside: its process,
+// its files, its listeners.
+package served
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Hosts of the faces in dev.
+const (
+	VaultHost      = "dev.vault.localhost"
+	ManagementHost = "management.localhost"
+)
+
+// A Server is the built binary with a folder and ports of its own.
+type Server struct {
+	Dir     string   // holds everything the server writes
+	Listen  string   // its TLS listener
+	Metrics string   // its health and metrics listener
+	Wrapper []string // a command to start it under, such as strace
+
+	t       testing.TB
+	args    []string
+	cmd     *exec.Cmd
+	log     *log
+	client  *http.Client
+	tls     *http.Client // made by the first Get
+	tlsOnce sync.Once
+}
+
+// New prepares a server on SQLite or, with a connection string, on PostgreSQL. Start starts it.
+func New(t testing.TB, postgresURL string, settings ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, Dir: t.TempDir(), Metrics: FreeAddress(t), Listen: FreeAddress(t), log: &log{}}
+	s.args = []string{"dev", "--data-dir", s.Data(), "--listen", s.Listen}
+	settings = append([]string{
+		"metrics_listen=" + s.Metrics, "identity_listen=off", "log.level=warn", "socket=" + s.Socket(),
+	}, settings...)
+	if postgresURL != "" {
+		settings = append(settings, "database.engine=postgresql", "database.url="+postgresURL)
+	}
+	for _, setting := range settings {
+		s.args = append(s.args, "--set", setting)
+	}
+	s.client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", s.Socket())
+		},
+		MaxIdleConnsPerHost: 64,
+	}}
+	return s
+}
+
+// Binary is the path of the built binary.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := filepath.Abs("../../bin/strongroom")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("want the built binary (make build): %v", err)
+	}
+	return path
+}
+
+// FreeAddress is a loopback address whose port nobody uses at the moment.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Data is the server's data folder.
+func (s *Server) Data() string { return filepath.Join(s.Dir, "data") }
+
+// Socket is the server's local socket.
+func (s *Server) Socket() string { return filepath.Join(s.Dir, "s") }
+
+// Log is what the server has written to standard error so far.
+func (s *Server) Log() string { return s.log.String() }
+
+// PID is the process id of the server or of its wrapper.
+func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// Start starts the server and waits until it is ready.
+func (s *Server) Start() {
+	s.t.Helper()
+	args := append(append(append([]string{}, s.Wrapper...), Binary(s.t)), s.args...)
+	s.cmd = exec.Command(args[0], args[1:]...)
+	s.cmd.Stdout, s.cmd.Stderr = io.Discard, s.log
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(s.Kill)
+	s.WaitReady()
+}
+
+// WaitReady waits until the server says that it is ready.
+func (s *Server) WaitReady() {
+	s.t.Helper()
+	deadline := time.Now().Add(60 * time.Second)
+	for time.Now().Before(deadline) {
+		resp, err := http.Get("http://" + s.Metrics + "/readyz")
+		if err == nil {
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond) // a poll to a deadline
+	}
+	s.t.Fatalf("the server was not ready within a minute: %s", s.Log())
+}
+
+// Kill ends the server as a crash would. It may be called twice.
+func (s *Server) Kill() { s.end(syscall.SIGKILL) }
+
+// Stop asks the server to stop, and waits until it has.
+func (s *Server) Stop() { s.end(syscall.SIGTERM) }
+
+func (s *Server) end(signal syscall.Signal) {
+	if s.cmd == nil || s.cmd.ProcessState != nil {
+		return
+	}
+	syscall.Kill(-s.cmd.Process.Pid, signal)
+	s.cmd.Wait() // the exit status of a killed process says nothing
+	s.client.CloseIdleConnections()
+}
+
+// Call sends a request over the local socket; the host names the face.
+func (s *Server) Call(method, host, path, body string) (status int, requestID string, answer []byte, err error) {
+	req, err := http.NewRequest(method, "http://"+host+path, strings.NewReader(body))
+	if err != nil {
+		return 0, "", nil, err
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	defer resp.Body.Close()
+	answer, err = io.ReadAll(resp.Body)
+	return resp.StatusCode, resp.Header.Get("x-ms-request-id"), answer, err
+}
+
+// A log keeps what a process writes.
+type log struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Get asks the server's TLS listener with a token, trusting the local authority alone.
+func (s *Server) Get(host, path, token string) (status int, err error) {
+	s.tlsOnce.Do(func() {
+		pem, err := os.ReadFile(filepath.Join(s.Data(), "ca.pem"))
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(pem)
+		s.tls = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: roots},
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				var d net.Dialer
+				return d.DialContext(ctx, "tcp", s.Listen)
+			},
+		}}
+	})
+	req, err := http.NewRequest(http.MethodGet, "https://"+host+path, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := s.tls.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
