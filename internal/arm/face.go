@@ -104,7 +104,7 @@ func checkVersion(text string) (operation.Version, error) {
 		return operation.Version{}, missingVersion()
 	}
 	v, err := operation.ParseVersion(text)
-	if err != nil || !v.AtLeast(firstVersion) || !strings.Contains(text, "-") {
+	if err != nil || !v.AtLeast(firstVersion) || strings.Index(text, "-") != len("2015") { // only dates here
 		return operation.Version{}, apierr.BadRequest("InvalidApiVersionParameter",
 			"The api-version is invalid; want a date from %s on, as in 2024-11-01 or 2024-12-01-preview.", firstVersion.Text)
 	}

@@ -41,6 +41,7 @@ func TestCheckVersion(t *testing.T) {
 		{"2015-05-31", "InvalidApiVersionParameter"},
 		{"2015-06-01-preview", "InvalidApiVersionParameter"}, // before its release
 		{"7.4", "InvalidApiVersionParameter"},
+		{"7.6-preview", "InvalidApiVersionParameter"},
 		{"1.0", "InvalidApiVersionParameter"},
 		{"2024-13-01", "InvalidApiVersionParameter"},
 		{"latest", "InvalidApiVersionParameter"},

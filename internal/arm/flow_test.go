@@ -142,6 +142,7 @@ func TestVaultLife(t *testing.T) {
 		w.want("PUT", vaultBelow+"payroll", newVaultBody, 201, "properties.vaultUri", "https://payroll.vault.example.org:8443/")
 		w.want("PUT", vaultBelow+"payroll", newVaultBody, 200, "systemData.createdBy", identity.LocalOwnerID)
 		w.want("PATCH", vaultBelow+"payroll", `{"tags":{"team":"x"}}`, 200, "tags.team", "x")
+		w.want("PATCH", vaultBelow+"payroll", `{"properties":{"createMode":"recover"}}`, 400, "error.code", "InvalidParameter")
 		w.want("PATCH", vaultBelow+"absent", `{}`, 404, "error.code", "ResourceNotFound")
 		w.want("GET", vaultBelow+"PAYROLL", "", 200, "name", "payroll")
 		w.want("POST", "~/providers/Microsoft.KeyVault/checkNameAvailability", `{"name":"payroll","type":"Microsoft.KeyVault/vaults"}`, 200, "reason", "AlreadyExists")

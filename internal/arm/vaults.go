@@ -3,6 +3,7 @@ package arm
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
@@ -105,10 +106,8 @@ func (f *Face) recoverVault(tx *db.Tx, c *operation.Call, _ string, in VaultChan
 }
 
 func (f *Face) patchVault(ctx context.Context, c *operation.Call, in VaultChange) (Vault, error) {
-	if in.Properties != nil {
-		if recovers, err := in.Properties.recovers(); err != nil || recovers {
-			return Vault{}, apierr.BadRequest("InvalidParameter", "The property \"createMode\" recover counts for PUT only.")
-		}
+	if p := in.Properties; p != nil && p.CreateMode != nil && !strings.EqualFold(*p.CreateMode, "default") {
+		return Vault{}, apierr.BadRequest("InvalidParameter", "The property \"createMode\" is '%s'; want default, since PATCH makes and recovers nothing.", *p.CreateMode)
 	}
 	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, int, error) {
 		have, err := f.pathVault(tx, c)

@@ -67,13 +67,35 @@ func (c *call) overHTTPS(address string) (*client, error) {
 		return nil, err
 	}
 	cl := &client{scheme: "https", http: newHTTPClient(&http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
+		Proxy: proxyFor, DialContext: dialLocalhost,
+		TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true,
 	})}
 	if err := cl.learn(c.ctx, u.Host); err != nil {
 		return nil, err
 	}
 	cl.token = c.signIn(cl)
 	return cl, nil
+}
+
+// isLocalName knows the names that never leave this machine (RFC 6761, 6.3). Not every system
+// resolves those below "localhost", which a server of "dev" has.
+func isLocalName(host string) bool {
+	host = strings.ToLower(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
+}
+
+func proxyFor(r *http.Request) (*url.URL, error) {
+	if isLocalName(r.URL.Hostname()) {
+		return nil, nil
+	}
+	return http.ProxyFromEnvironment(r)
+}
+
+func dialLocalhost(ctx context.Context, network, address string) (net.Conn, error) {
+	if host, port, err := net.SplitHostPort(address); err == nil && isLocalName(host) {
+		address = net.JoinHostPort("localhost", port)
+	}
+	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 // trusted are the system's authorities and those of the file. Nil means the system's.

@@ -21,7 +21,7 @@ const authorization = "/providers/Microsoft.Authorization"
 var definitionView = view{
 	{title: "Role", path: "properties.roleName"},
 	{title: "Id", path: "name"},
-	{title: "Description", path: "properties.description"},
+	{title: "Description", path: "properties.description", format: firstSentence},
 }
 
 // An assignment is a role assignment as the wire has it.
@@ -69,6 +69,13 @@ func scopeFlags(f *pflag.FlagSet) {
 func grantFlags(f *pflag.FlagSet) {
 	f.String("role", "", "the role's name, or the GUID of its definition; required")
 	f.String("to", "", "who has it: the name of an identity, its client id or object id, or the object id of\na user or group; required")
+}
+
+// firstSentence keeps a table narrow; the JSON has the whole text.
+func firstSentence(v any) string {
+	text, _ := v.(string)
+	first, _, _ := strings.Cut(text, ". ")
+	return strings.TrimSuffix(first, ".")
 }
 
 // scope is the scope that the flags name.

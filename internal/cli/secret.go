@@ -45,7 +45,7 @@ type secretCall struct {
 	use, short, example string
 	method, path        string // {name} is the argument
 	list                bool
-	view                view // nil prints one line that it is done
+	view                view // nil for purge, which has no answer
 }
 
 var secretCalls = []secretCall{
@@ -193,7 +193,7 @@ func (s secretCall) run(c *call) error {
 	case err != nil:
 		return err
 	case s.view == nil:
-		c.say("%s done: %q", strings.Fields(s.use)[0], c.args[0])
+		c.say("purged the secret %q", c.args[0])
 		return nil
 	}
 	return c.showOne(s.view, item)

@@ -3,11 +3,8 @@ package cli
 import (
 	"fmt"
 	"net"
-	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -118,7 +115,7 @@ func (c *call) dev() error {
 		return err
 	}
 	o.Dev = true
-	return server.Run(c.ctx, o, func(r server.Ready) { c.welcome(r) })
+	return server.Run(c.ctx, o, func(r server.Ready) { fmt.Fprint(c.out, welcome(r, c.text("data-dir"))) })
 }
 
 // devDefaults are the settings of dev. The host names that curl resolves carry the port of the
@@ -246,48 +243,3 @@ func (c *call) writeFindings(findings []server.Finding, rows [][]string) error {
 	}
 	return c.writeJSON(b)
 }
-
-// welcome prints what to paste next. The lines need a POSIX shell, curl and sed.
-func (c *call) welcome(r server.Ready) { fmt.Fprint(c.out, welcomeText(r)) }
-
-func welcomeText(r server.Ready) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "\nStrongroom serves the vault \"dev\" at %s until Ctrl-C. Paste into another terminal:\n\n", r.VaultURL)
-	fmt.Fprintf(&b, "  vault=%s\n", r.VaultURL)
-	curl := "curl -sS"
-	if r.CAFile != "" {
-		file, err := filepath.Abs(r.CAFile)
-		if err != nil {
-			file = r.CAFile
-		}
-		curl += " --cacert " + shellQuote(file)
-	}
-	if r.IdentityURL != "" {
-		fmt.Fprintf(&b, "  token=$(curl -sS -H Metadata:true %s | sed 's/.*\"access_token\":\"\\([^\"]*\\)\".*/\\1/')\n", shellQuote(tokenURL(r)))
-		fmt.Fprintf(&b, "  %s -X PUT -H \"Authorization: Bearer $token\" -H 'Content-Type: application/json' \\\n"+
-			"    -d '{\"value\":\"my first secret\"}' \"$vault/secrets/hello?api-version=%s\"; echo\n", curl, dataVersion)
-		fmt.Fprintf(&b, "  %s -H \"Authorization: Bearer $token\" \"$vault/secrets/hello?api-version=%s\"; echo\n", curl, dataVersion)
-	}
-	b.WriteString("\nOr run a program with an Azure SDK, unmodified; it finds the vault in AZURE_KEYVAULT_URL:\n\n" +
-		"  strongroom run -- ./app\n\nOr stay on the command line:\n\n" +
-		"  strongroom secret show hello --vault dev\n\n")
-	return b.String()
-}
-
-// tokenURL is where a process of this user gets a token for the vault, as on a virtual machine
-// of Azure.
-func tokenURL(r server.Ready) string {
-	resource := r.VaultURL
-	if u, err := url.Parse(r.VaultURL); err == nil {
-		_, suffix, _ := strings.Cut(u.Host, ".")
-		resource = u.Scheme + "://" + suffix
-	}
-	link := r.IdentityURL + "/metadata/identity/oauth2/token?api-version=2018-02-01&resource=" + resource
-	if r.DevIdentity != "" {
-		link += "&client_id=" + r.DevIdentity
-	}
-	return link
-}
-
-// shellQuote makes s one word of a POSIX shell.
-func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"strongroom/internal/apierr"
 	"strongroom/internal/db"
+	"strongroom/internal/operation"
 )
 
 func self() (int, bool)   { return ownUID, true }
@@ -168,5 +170,19 @@ func TestAppServiceToken(t *testing.T) {
 	})
 	if got.status != 400 || got.text("message") != "Identity not found" {
 		t.Errorf("deleted identity: %d %s, want 400 Identity not found", got.status, got.raw)
+	}
+}
+
+// Clients repeat 404, 410, 429 and 5xx for a minute and more; only an outage is worth that.
+func TestManagedStatuses(t *testing.T) {
+	face := NewManaged(Options{}).Face
+	for kind := apierr.BadRequestKind; kind <= apierr.InternalKind; kind++ {
+		want := map[apierr.Kind]int{apierr.UnauthenticatedKind: 401, apierr.UnavailableKind: 503}[kind]
+		if want == 0 {
+			want = 400
+		}
+		if got, _ := face.Refuse(&operation.Call{}, apierr.New(kind, "x", "y"), nil); got != want {
+			t.Errorf("status of kind %d = %d, want %d", kind, got, want)
+		}
 	}
 }

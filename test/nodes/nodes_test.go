@@ -28,6 +28,7 @@ func TestGrantsCountAtOnce(t *testing.T) {
 	first := served.New(t, url, "identity_listen="+served.FreeAddress(t))
 	first.Start()
 	second := served.New(t, url, "root_key.file="+filepath.Join(first.Data(), "root.key"))
+	second.ListenBeside(first)
 	second.Start()
 	c := newClient(t, first)
 	token := c.token("tester")

@@ -44,19 +44,24 @@ type Server struct {
 	tlsOnce sync.Once
 }
 
-// New prepares a server on SQLite or, with a connection string, on PostgreSQL. Start starts it.
+// New prepares a server on SQLite or, with a connection string, on PostgreSQL. Settings are
+// key=value, over the ones that tests need. Start starts it.
 func New(t testing.TB, postgresURL string, settings ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, Dir: t.TempDir(), Metrics: FreeAddress(t), Listen: FreeAddress(t), log: &log{}}
 	s.args = []string{"dev", "--data-dir", s.Data(), "--listen", s.Listen}
-	settings = append([]string{
-		"metrics_listen=" + s.Metrics, "identity_listen=off", "log.level=warn", "socket=" + s.Socket(),
-	}, settings...)
+	all := map[string]string{
+		"metrics_listen": s.Metrics, "identity_listen": "off", "log.level": "warn", "socket": s.Socket(),
+	}
 	if postgresURL != "" {
-		settings = append(settings, "database.engine=postgresql", "database.url="+postgresURL)
+		all["database.engine"], all["database.url"] = "postgresql", postgresURL
 	}
 	for _, setting := range settings {
-		s.args = append(s.args, "--set", setting)
+		key, value, _ := strings.Cut(setting, "=")
+		all[key] = value
+	}
+	for key, value := range all {
+		s.args = append(s.args, "--set", key+"="+value)
 	}
 	s.client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -66,6 +71,21 @@ func New(t testing.TB, postgresURL string, settings ...string) *Server {
 		MaxIdleConnsPerHost: 64,
 	}}
 	return s
+}
+
+// ListenBeside makes the server listen on the port of another one, at another loopback address:
+// nodes of one deployment have the same names, and the port is part of them.
+func (s *Server) ListenBeside(other *Server) {
+	_, port, err := net.SplitHostPort(other.Listen)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i, arg := range s.args {
+		if arg == s.Listen {
+			s.args[i] = "127.0.0.2:" + port
+		}
+	}
+	s.Listen = "127.0.0.2:" + port
 }
 
 // Binary is the path of the built binary.
