@@ -63,12 +63,7 @@ type Assignment struct {
 	Name       string               `json:"name"`
 	Type       string               `json:"type"`
 	Properties AssignmentProperties `json:"properties"`
-
-	status int
 }
-
-// StatusCode is 201 for an assignment that the request made.
-func (a Assignment) StatusCode() int { return a.status }
 
 // AssignmentProperties show all of an assignment.
 type AssignmentProperties struct {
@@ -114,7 +109,7 @@ func newAssignment(a authz.Assignment, subscription string) Assignment {
 		p.Description = &a.Description
 	}
 	id := below(scope, "/providers/"+assignmentType+"/"+a.ID)
-	return Assignment{ID: id, Name: a.ID, Type: assignmentType, Properties: p, status: http.StatusOK}
+	return Assignment{ID: id, Name: a.ID, Type: assignmentType, Properties: p}
 }
 
 // below prints an id below a scope; the root scope adds nothing.
@@ -146,7 +141,7 @@ func (f *Face) putAssignment(ctx context.Context, c *operation.Call, in Assignme
 			PrincipalID: p.PrincipalID, PrincipalType: p.PrincipalType, Description: p.Description,
 		}, c.Caller.ObjectID)
 		out = f.wireAssignment(a)
-		out.status = createdStatus(created)
+		c.Created(created)
 		return err
 	})
 	return out, err

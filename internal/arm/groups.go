@@ -45,12 +45,7 @@ type Group struct {
 	Location   string            `json:"location"`
 	Tags       map[string]string `json:"tags"`
 	Properties GroupProperties   `json:"properties"`
-
-	status int
 }
-
-// StatusCode is 201 for a resource group that the request made.
-func (g Group) StatusCode() int { return g.status }
 
 // GroupProperties tell clients that there is nothing to wait for.
 type GroupProperties struct {
@@ -60,7 +55,7 @@ type GroupProperties struct {
 func newGroup(g vaults.ResourceGroup) Group {
 	return Group{
 		ID: resource.Group(g.Subscription, g.Name).Text, Name: g.Name, Type: "Microsoft.Resources/resourceGroups",
-		Location: g.Location, Tags: orEmpty(g.Tags), Properties: GroupProperties{"Succeeded"}, status: http.StatusOK,
+		Location: g.Location, Tags: orEmpty(g.Tags), Properties: GroupProperties{"Succeeded"},
 	}
 }
 
@@ -71,17 +66,10 @@ func (f *Face) putGroup(ctx context.Context, c *operation.Call, in GroupChange) 
 			Subscription: f.subscription, Name: c.Param(groupParam), Location: in.Location, Tags: in.Tags,
 		})
 		out = newGroup(g)
-		out.status = createdStatus(created)
+		c.Created(created)
 		return err
 	})
 	return out, err
-}
-
-func createdStatus(created bool) int {
-	if created {
-		return http.StatusCreated
-	}
-	return http.StatusOK
 }
 
 func (f *Face) getGroup(ctx context.Context, c *operation.Call, _ operation.None) (Group, error) {

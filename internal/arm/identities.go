@@ -60,12 +60,7 @@ type Identity struct {
 	Location   string             `json:"location"`
 	Tags       map[string]string  `json:"tags"`
 	Properties IdentityProperties `json:"properties"`
-
-	status int
 }
-
-// StatusCode is 201 for an identity that the request made.
-func (i Identity) StatusCode() int { return i.status }
 
 // IdentityProperties are the ids by which roles are given and tokens asked for.
 type IdentityProperties struct {
@@ -77,7 +72,7 @@ type IdentityProperties struct {
 func newIdentity(p identity.Principal, tenant string) Identity {
 	return Identity{
 		ID: p.ResourceID, Name: p.Name, Type: identityType, Location: p.Location, Tags: orEmpty(p.Tags),
-		Properties: IdentityProperties{TenantID: tenant, PrincipalID: p.ObjectID, ClientID: p.AppID}, status: http.StatusOK,
+		Properties: IdentityProperties{TenantID: tenant, PrincipalID: p.ObjectID, ClientID: p.AppID},
 	}
 }
 
@@ -119,7 +114,7 @@ func (f *Face) putIdentity(ctx context.Context, c *operation.Call, in IdentityCh
 		id := identityScope(resource.Group(g.Subscription, g.Name), name).Text
 		p, created, err := f.identity.PutManagedIdentity(tx, id, name, locationKey(in.Location), in.Tags)
 		out = newIdentity(p, f.tenant)
-		out.status = createdStatus(created)
+		c.Created(created)
 		return err
 	})
 	return out, err

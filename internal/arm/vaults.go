@@ -76,12 +76,12 @@ func (f *Face) putVault(ctx context.Context, c *operation.Call, in VaultChange) 
 		store = f.recoverVault
 	}
 	id := vaults.NewID() // before the transaction, so that an unknown outcome can be looked up
-	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, int, error) { return store(tx, c, id, in) })
+	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, bool, error) { return store(tx, c, id, in) })
 }
 
 // storeVault decides between creation and change by what the transaction sees. PUT describes the
 // tags as a whole, so absent ones are none; absent properties stay as they are, as in Azure.
-func (f *Face) storeVault(tx *db.Tx, c *operation.Call, id string, in VaultChange) (vaults.Vault, int, error) {
+func (f *Face) storeVault(tx *db.Tx, c *operation.Call, id string, in VaultChange) (vaults.Vault, bool, error) {
 	change := in.change()
 	if change.Tags == nil {
 		change.Tags = &map[string]string{}
@@ -90,41 +90,41 @@ func (f *Face) storeVault(tx *db.Tx, c *operation.Call, id string, in VaultChang
 	if isMissing(err) {
 		v, err := f.vaults.Create(tx, id, f.subscription, c.Param(groupParam), c.Param(vaultParam),
 			withDefaults(change, c.Version), c.Caller.ObjectID)
-		return v, http.StatusCreated, err
+		return v, true, err
 	}
 	if err != nil {
-		return vaults.Vault{}, 0, err
+		return vaults.Vault{}, false, err
 	}
 	v, err := f.vaults.Update(tx, have, change, c.Caller.ObjectID)
-	return v, http.StatusOK, err
+	return v, false, err
 }
 
 // recoverVault brings a vault back with its former settings; others in the body do not count.
-func (f *Face) recoverVault(tx *db.Tx, c *operation.Call, _ string, in VaultChange) (vaults.Vault, int, error) {
+func (f *Face) recoverVault(tx *db.Tx, c *operation.Call, _ string, in VaultChange) (vaults.Vault, bool, error) {
 	v, err := f.vaults.Recover(tx, f.subscription, c.Param(groupParam), c.Param(vaultParam), in.Location, c.Caller.ObjectID)
-	return v, http.StatusOK, err
+	return v, false, err
 }
 
 func (f *Face) patchVault(ctx context.Context, c *operation.Call, in VaultChange) (Vault, error) {
 	if p := in.Properties; p != nil && p.CreateMode != nil && !strings.EqualFold(*p.CreateMode, "default") {
 		return Vault{}, apierr.BadRequest("InvalidParameter", "The property \"createMode\" is '%s'; want default, since PATCH makes and recovers nothing.", *p.CreateMode)
 	}
-	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, int, error) {
+	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, bool, error) {
 		have, err := f.pathVault(tx, c)
 		if err != nil {
-			return vaults.Vault{}, 0, err
+			return vaults.Vault{}, false, err
 		}
 		v, err := f.vaults.Update(tx, have, in.change(), c.Caller.ObjectID)
-		return v, http.StatusOK, err
+		return v, false, err
 	})
 }
 
 // updateVault runs a change and answers the vault as it is then. The audit entry is made behind
 // fn, in the same transaction, and so names a vault that fn made.
-func (f *Face) updateVault(ctx context.Context, c *operation.Call, fn func(*db.Tx) (vaults.Vault, int, error)) (Vault, error) {
+func (f *Face) updateVault(ctx context.Context, c *operation.Call, fn func(*db.Tx) (vaults.Vault, bool, error)) (Vault, error) {
 	var out Vault
 	err := c.Update(ctx, func(tx *db.Tx) error {
-		v, status, err := fn(tx)
+		v, created, err := fn(tx)
 		if err != nil {
 			return err
 		}
@@ -133,7 +133,7 @@ func (f *Face) updateVault(ctx context.Context, c *operation.Call, fn func(*db.T
 			return err
 		}
 		out, c.Vault = wire(v), v
-		out.status = status
+		c.Created(created)
 		return nil
 	})
 	return out, err

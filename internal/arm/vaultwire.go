@@ -93,12 +93,7 @@ type Vault struct {
 	Tags       map[string]string `json:"tags"`
 	SystemData SystemData        `json:"systemData"`
 	Properties VaultProperties   `json:"properties"`
-
-	status int
 }
-
-// StatusCode is 201 for a vault that the request made.
-func (v Vault) StatusCode() int { return v.status }
 
 // VaultProperties are a vault's settings as an answer shows them.
 type VaultProperties struct {
@@ -143,6 +138,5 @@ func newVault(v vaults.Vault, tenant, uri string, data SystemData) Vault {
 			VaultURI: uri + "/", ProvisioningState: "Succeeded", PublicNetworkAccess: p.PublicNetworkAccess,
 			PrivateEndpointConnections: []struct{}{},
 		},
-		status: 200,
 	}
 }

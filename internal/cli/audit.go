@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +24,8 @@ func (a *app) auditGroup() *cobra.Command {
 		connectionFlags,
 		spec{
 			use: "tail", short: "Print the last entries, then each new one as it comes",
+			long: "Print the last entries, then each new one as it comes. The entries that reading the log makes are\n" +
+				"left out, or each look would show the one before; export has them.",
 			example: "  strongroom audit tail --lines 100",
 			flags:   func(f *pflag.FlagSet) { f.Int64("lines", 10, "how many of the last entries to begin with") },
 			run:     (*call).tailAudit,
@@ -111,7 +114,7 @@ func (c *call) tailAudit() error {
 		if err != nil {
 			return err
 		}
-		if err := c.writeLines(page.Value); err != nil {
+		if err := c.writeLines(slices.DeleteFunc(page.Value, isLook)); err != nil {
 			return err
 		}
 		more := page.Next > from && page.Next <= page.Last
@@ -125,6 +128,12 @@ func (c *call) tailAudit() error {
 		case <-tick.C:
 		}
 	}
+}
+
+// isLook says whether an entry tells only that someone read the log.
+func isLook(entry jsontext.Value) bool {
+	name, err := stringMember(entry, "operationName")
+	return err == nil && name == "AuditEntryList"
 }
 
 // writeLines prints each entry on one line, whatever white space it came with.

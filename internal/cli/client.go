@@ -95,7 +95,7 @@ func (c *client) do(ctx context.Context, to place, method, pathAndQuery string, 
 func newRequest(ctx context.Context, method, address string, body any) (*http.Request, error) {
 	var r io.Reader
 	if body != nil {
-		b, err := json.Marshal(body)
+		b, err := json.Marshal(body, json.Deterministic(true))
 		if err != nil {
 			return nil, fmt.Errorf("write the request: %w", withoutText(err))
 		}

@@ -26,7 +26,7 @@ var definitionView = view{
 
 // An assignment is a role assignment as the wire has it.
 type assignment struct {
-	ID         string `json:"id"`
+	ID         string `json:"id,omitempty"`
 	Properties struct {
 		RoleDefinitionID string `json:"roleDefinitionId"`
 		PrincipalID      string `json:"principalId"`
@@ -151,7 +151,7 @@ func (c *call) assignRole() error {
 	if err != nil {
 		return err
 	}
-	return c.showAssignments([]jsontext.Value{made}, false)
+	return c.showAssignments([]jsontext.Value{made}, scope, false)
 }
 
 // newGUID is a random GUID (RFC 9562, version 4).
@@ -212,22 +212,18 @@ func (c *call) listRoles() error {
 	if err != nil {
 		return err
 	}
-	return c.showAssignments(found, true)
+	return c.showAssignments(found, scope, true)
 }
 
 // showAssignments prints assignments with the names of roles and identities.
-func (c *call) showAssignments(items []jsontext.Value, list bool) error {
+func (c *call) showAssignments(items []jsontext.Value, scope string, list bool) error {
 	switch {
 	case c.json() && list:
 		return c.writeList(items)
 	case c.json():
 		return c.writeJSON(items[0])
 	}
-	roles, err := c.roleNames()
-	if err != nil {
-		return err
-	}
-	people := c.principalNames()
+	roles, people := c.roleNames(scope), c.principalNames()
 	var rows [][]string
 	for _, item := range items {
 		var a assignment
@@ -254,17 +250,18 @@ func or(text, otherwise string) string {
 	return text
 }
 
-func (c *call) definitions() ([]jsontext.Value, error) {
-	return c.manage(authorization+"/roleDefinitions", assignmentVersion)
+func (c *call) definitions(scope string) ([]jsontext.Value, error) {
+	return c.manage(scope+authorization+"/roleDefinitions", assignmentVersion)
 }
 
-// roleNames are the names of roles by the GUIDs of their definitions.
-func (c *call) roleNames() (map[string]string, error) {
-	found, err := c.definitions()
-	if err != nil {
-		return nil, err
-	}
+// roleNames are the names of roles by the GUIDs of their definitions, as far as the caller may
+// know them.
+func (c *call) roleNames(scope string) map[string]string {
 	names := map[string]string{}
+	found, err := c.definitions(scope)
+	if err != nil {
+		return names
+	}
 	for _, item := range found {
 		id, err1 := stringMember(item, "name")
 		name, err2 := stringMember(item, "properties.roleName")
@@ -272,7 +269,7 @@ func (c *call) roleNames() (map[string]string, error) {
 			names[strings.ToLower(id)] = name
 		}
 	}
-	return names, nil
+	return names
 }
 
 // principalNames are the names of identities by object id, as far as the caller may know them.
@@ -289,7 +286,11 @@ func (c *call) principalNames() map[string]string {
 }
 
 func (c *call) listDefinitions() error {
-	found, err := c.definitions()
+	scope, err := c.scope()
+	if err != nil {
+		return err
+	}
+	found, err := c.definitions(scope)
 	if err != nil {
 		return err
 	}

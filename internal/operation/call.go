@@ -2,6 +2,7 @@ package operation
 
 import (
 	"context"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"time"
@@ -39,6 +40,7 @@ type Call struct {
 	endTx       func()
 	committed   bool // the change and its entry are durable
 	served      served
+	created     bool
 }
 
 // served is what a handler tells the audit entry.
@@ -90,6 +92,18 @@ func (c *Call) Served(collection, object, version string, pinned bool) {
 	c.served = served{collection, audit.Clean(object, 127), audit.Clean(version, 64), pinned}
 }
 
+// Created says that the operation made what it answers, for those that answer 201 then and 200
+// otherwise. It is called before the entry is made: inside Update.
+func (c *Call) Created(yes bool) { c.created = yes }
+
+// success is the status of an answer that is no refusal.
+func (c *Call) success() int {
+	if c.created {
+		return http.StatusCreated
+	}
+	return c.Op.Status
+}
+
 // View runs fn over the snapshot from which the request was authorised.
 func (c *Call) View(ctx context.Context, fn func(*db.Tx) error) error {
 	if err := c.begin(ctx); err != nil {
@@ -117,7 +131,7 @@ func (c *Call) Update(ctx context.Context, fn func(*db.Tx) error) error {
 		if err := fn(tx); err != nil {
 			return err
 		}
-		entry := c.entry(c.Op.Status, "")
+		entry := c.entry(c.success(), "")
 		tx.Record(entry.Encode())
 		return nil
 	})

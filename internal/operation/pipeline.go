@@ -89,9 +89,6 @@ type Response struct {
 	Body   []byte
 }
 
-// A Statuser is an answer that picks its own status, where an operation has more than one.
-type Statuser interface{ StatusCode() int }
-
 // Do runs a request through the pipeline.
 func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
 	c := &Call{
@@ -100,7 +97,7 @@ func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
 	}
 	answer, err := c.run(ctx)
 	c.end()
-	err = c.record(ctx, answer, err)
+	err = c.record(ctx, err)
 	resp := c.respond(ctx, answer, err)
 	name := "Unknown"
 	if c.Op != nil {
@@ -251,7 +248,7 @@ func (c *Call) respond(ctx context.Context, answer any, err error) *Response {
 	if err == nil {
 		var body []byte
 		if body, err = encodeAnswer(answer); err == nil {
-			return &Response{Status: c.status(answer), Header: h, Body: body}
+			return &Response{Status: c.success(), Header: h, Body: body}
 		}
 	}
 	e := c.refusal(ctx, err)
@@ -264,13 +261,6 @@ func (c *Call) respond(ctx context.Context, answer any, err error) *Response {
 		c.pipeline.Log.LogAttrs(ctx, slog.LevelError, "an error body cannot be encoded", slog.Any("error", err))
 	}
 	return &Response{Status: status, Header: h, Body: body}
-}
-
-func (c *Call) status(answer any) int {
-	if s, ok := answer.(Statuser); ok {
-		return s.StatusCode()
-	}
-	return c.Op.Status
 }
 
 // encodeAnswer prints an answer; None has no body.

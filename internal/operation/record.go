@@ -22,24 +22,18 @@ const (
 
 // record makes the audit entry of a read or a refusal durable. It returns what the answer is to
 // be: the outcome so far, or, if the entry can't be stored, the reason why nothing is answered.
-func (c *Call) record(ctx context.Context, answer any, outcome error) error {
+func (c *Call) record(ctx context.Context, outcome error) error {
 	if c.committed {
 		return outcome
 	}
-	status, code := 0, ""
 	var e audit.Entry
 	if outcome == nil {
-		status = c.status(answer)
-		e = c.entry(status, "")
+		e = c.entry(c.success(), "")
 	} else {
 		refusal := c.refusal(ctx, outcome)
-		status, _ = c.table.Face.Refuse(c, refusal, http.Header{})
-		code = refusal.Code
-		e = c.entry(status, code)
+		status, _ := c.table.Face.Refuse(c, refusal, http.Header{})
+		e = c.entry(status, refusal.Code)
 		e.MissingAction, e.MissingScope = refusal.Action, audit.Clean(refusal.Scope, maxPath)
-		if refusal.Kind == apierr.ForbiddenKind && refusal.Action != "" {
-			e.Assignment = ""
-		}
 		outcome = refusal
 	}
 	if c.Caller.ObjectID == "" {

@@ -44,7 +44,9 @@ func (a *app) serveSocket(w http.ResponseWriter, r *http.Request) {
 
 // serveManaged serves the managed identity endpoint, whatever its host is called.
 func (a *app) serveManaged(w http.ResponseWriter, r *http.Request) {
-	req := newRequest(r, a.families[0].LoginHost())
+	host := a.families[0].LoginHost()
+	host.Text = r.Host // the face refuses names that a web page could have led here
+	req := newRequest(r, host)
 	req.Peer.UID = func() (int, bool) {
 		c, ok := r.Context().Value(connKey{}).(net.Conn)
 		if !ok {

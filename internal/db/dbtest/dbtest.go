@@ -137,6 +137,20 @@ func (s *Server) Start() error {
 		s.port = l.Addr().(*net.TCPAddr).Port
 		l.Close()
 	}
+	deadline := time.Now().Add(60 * time.Second)
+	for time.Now().Before(deadline) {
+		if err := s.startOnce(); err != nil {
+			return err
+		}
+		if s.waitReady(deadline) {
+			return nil
+		}
+		s.cmd.Wait()
+	}
+	return fmt.Errorf("postgres did not answer within a minute; its log is %s/log", s.dir)
+}
+
+func (s *Server) startOnce() error {
 	s.cmd = s.command("postgres", "-D", s.data(), "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "unix_socket_directories=", "-c", "max_connections=200", "-c", "shared_buffers=32MB")
 	log, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -145,28 +159,28 @@ func (s *Server) Start() error {
 	}
 	defer log.Close()
 	s.cmd.Stdout, s.cmd.Stderr = log, log
-	if err := s.cmd.Start(); err != nil {
-		return err
-	}
-	deadline := time.Now().Add(60 * time.Second)
+	return s.cmd.Start()
+}
+
+// waitReady waits until the server answers. False means that it has ended instead: after a crash
+// it refuses to start while a process of its former life is still leaving.
+func (s *Server) waitReady(deadline time.Time) bool {
 	for time.Now().Before(deadline) {
 		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "strongroom").Run() == nil {
-			return nil
+			return true
+		}
+		if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID())); err == nil && strings.Contains(string(state), ") Z ") {
+			return false
 		}
 		time.Sleep(50 * time.Millisecond) // a poll to a deadline
 	}
-	return fmt.Errorf("postgres did not answer within a minute; its log is %s/log", s.dir)
+	return false
 }
 
 // Kill ends the server's processes at once, as a crash would.
 func (s *Server) Kill() {
 	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
 	s.cmd.Wait()
-	// Backends notice the postmaster's death and leave; until then the shared memory is theirs.
-	deadline := time.Now().Add(10 * time.Second)
-	for time.Now().Before(deadline) && syscall.Kill(-s.cmd.Process.Pid, 0) == nil {
-		time.Sleep(10 * time.Millisecond) // a poll to a deadline
-	}
 }
 
 // PID is the process id of the postmaster.

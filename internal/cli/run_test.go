@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+var testGrant = runGrant{
+	IdentityEndpoint: "http://127.0.0.1:8440/msi/token", IMDSEndpoint: "http://127.0.0.1:8440", ClientID: "c1",
+	Listen: "127.0.0.1:8443", CAPEM: "OURS\n", VaultSuffix: "vault.run.test", ManagementHost: "management.run.test",
+	LoginHost: "login.run.test", Tenant: "t1", Subscription: "s1",
+}
+
+// testVariables are what a run sets.
+var testVariables = []string{
+	"IDENTITY_ENDPOINT=http://127.0.0.1:8440/msi/token", "IDENTITY_HEADER=h", "AZURE_TOKEN_CREDENTIALS=prod",
+	"HTTPS_PROXY=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9", "HTTP_PROXY=http://127.0.0.1:9", "http_proxy=http://127.0.0.1:9",
+	"NO_PROXY=127.0.0.1,localhost,::1", "no_proxy=127.0.0.1,localhost,::1",
+	"AZURE_KEYVAULT_URL=https://dev.vault.run.test", "AZURE_KEY_VAULT_URL=https://dev.vault.run.test",
+	"KEY_VAULT_URL=https://dev.vault.run.test", "VAULT_URL=https://dev.vault.run.test",
+	"AZURE_KEY_VAULT_NAME=dev", "KEY_VAULT_NAME=dev",
+	"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:8440",
+	"AZURE_CORE_INSTANCE_DISCOVERY=false", "MSAL_MANAGED_IDENTITY_ENDPOINT=http://127.0.0.1:8440/metadata/identity/oauth2/token",
+	"AZURE_CONFIG_DIR=/d/azure",
+	"ARM_METADATA_HOSTNAME=management.run.test", "ARM_USE_MSI=true",
+	"ARM_MSI_ENDPOINT=http://127.0.0.1:8440/metadata/identity/oauth2/token",
+	"ARM_TENANT_ID=t1", "ARM_SUBSCRIPTION_ID=s1", "ARM_RESOURCE_PROVIDER_REGISTRATIONS=none",
+}
+
+var testAuthorities = []string{"SSL_CERT_FILE=/d/bundle.pem", "REQUESTS_CA_BUNDLE=/d/bundle.pem", "NODE_EXTRA_CA_CERTS=/d/ca.pem"}
+
+func TestRunEnviron(t *testing.T) {
+	withCA := runFiles{dir: "/d", own: "/d/ca.pem", bundle: "/d/bundle.pem", azure: "/d/azure"}
+	for _, tt := range []struct {
+		name     string
+		in, want []string // want: beside testVariables
+		files    runFiles
+	}{
+		{"nothing", nil, testAuthorities, withCA},
+		{"a public certificate needs no authority", []string{"SSL_CERT_FILE=/mine"}, []string{"SSL_CERT_FILE=/mine"}, runFiles{dir: "/d", azure: "/d/azure"}},
+		{"others stay", []string{"PATH=/bin", "EMPTY=", "A=b=c"}, append([]string{"PATH=/bin", "EMPTY=", "A=b=c"}, testAuthorities...), withCA},
+		{
+			"what would win over the run's identity goes",
+			[]string{
+				"IDENTITY_SERVER_THUMBPRINT=x", "IMDS_ENDPOINT=x", "MSI_ENDPOINT=x", "MSI_SECRET=x", "AZURE_FEDERATED_TOKEN_FILE=x",
+				"AZURE_CLIENT_SECRET=x", "AZURE_CLIENT_CERTIFICATE_PATH=x", "AZURE_USERNAME=x", "AZURE_PASSWORD=x",
+				"AZURE_AUTHORITY_HOST=x", "AZURE_REGIONAL_AUTHORITY_NAME=x", "AZURE_CLIENT_ID=other", "AZURE_TENANT_ID=other",
+			},
+			testAuthorities, withCA,
+		},
+		{
+			"what is set replaces what was",
+			[]string{"IDENTITY_ENDPOINT=x", "HTTPS_PROXY=x", "no_proxy=x", "AZURE_KEYVAULT_URL=https://prod.vault.azure.net", "NODE_EXTRA_CA_CERTS=x"},
+			testAuthorities, withCA,
+		},
+		{
+			"our own identity may be named",
+			[]string{"AZURE_CLIENT_ID=C1", "AZURE_TENANT_ID=t1"},
+			append([]string{"AZURE_CLIENT_ID=C1", "AZURE_TENANT_ID=t1"}, testAuthorities...), withCA,
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := slices.Clone(tt.in)
+			got := runEnviron(in, runFacts{runGrant: testGrant, secret: "h", vault: "dev", proxy: "http://127.0.0.1:9", files: tt.files})
+			want := append(slices.Clone(tt.want), testVariables...)
+			if d := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); d != "" {
+				t.Errorf("runEnviron(%q) differs (-want +got):\n%s", tt.in, d)
+			}
+			diff(t, "input", in, tt.in)
+		})
+	}
+}
+
+func TestRunFiles(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	f, err := makeRunFiles([]string{
+		"SSL_CERT_FILE=" + write("system"), "REQUESTS_CA_BUNDLE=" + write("requests"), "NODE_EXTRA_CA_CERTS=" + dir + "/absent",
+	}, "OURS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{f.bundle: "system\nrequests\nOURS", f.own: "OURS"} {
+		if b, err := os.ReadFile(path); err != nil || string(b) != want {
+			t.Errorf("%s = %q, %v; want %q", path, b, err, want)
+		}
+	}
+	if info, err := os.Stat(f.dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("folder: %v, %v; want mode 0700", info, err)
+	}
+	f.remove()
+	if fileExists(f.dir) {
+		t.Errorf("%s is there after remove", f.dir)
+	}
+}
+
+func TestChildExit(t *testing.T) {
+	for _, tt := range []struct {
+		script string
+		want   error
+	}{{"exit 0", nil}, {"exit 3", exitCode(3)}, {"kill -TERM $$", exitCode(143)}, {"kill -9 $$", exitCode(137)}} {
+		if got := childExit("sh", exec.Command("sh", "-c", tt.script).Run()); !errors.Is(got, tt.want) {
+			t.Errorf("childExit(%q) = %v, want %v", tt.script, got, tt.want)
+		}
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.0.0.1:8443": "127.0.0.1:8443", ":8443": "127.0.0.1:8443", "0.0.0.0:8443": "127.0.0.1:8443",
+		"[::]:8443": "127.0.0.1:8443", "10.0.0.1:8443": "10.0.0.1:8443", "host:8443": "host:8443",
+	} {
+		if got := reachable(in); got != want {
+			t.Errorf("reachable(%q) = %q, want %q", in, got, want)
+		}
+	}
+	for in, want := range map[string]string{"vault.run.test": "run.test", "vault.run.test:8443": "run.test"} {
+		if got := ownDomain(in); got != want {
+			t.Errorf("ownDomain(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
