@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/pem"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +27,7 @@ func newFar(t *testing.T) *far {
 	t.Helper()
 	f := &far{}
 	f.Server = httptest.NewUnstartedServer(f)
+	f.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that do not trust it are a part of the tests
 	f.StartTLS()
 	t.Cleanup(f.Close)
 	_, f.port, _ = net.SplitHostPort(f.Listener.Addr().String())

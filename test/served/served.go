@@ -6,6 +6,7 @@ package served
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -88,10 +89,11 @@ func (s *Server) ListenBeside(other *Server) {
 	s.Listen = "127.0.0.2:" + port
 }
 
-// Binary is the path of the built binary.
+// Binary is the path of the built binary, or of the one that STRONGROOM_BINARY names, such as one
+// with the race detector.
 func Binary(t testing.TB) string {
 	t.Helper()
-	path, err := filepath.Abs("../../bin/strongroom")
+	path, err := filepath.Abs(cmp.Or(os.Getenv("STRONGROOM_BINARY"), "../../bin/strongroom"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +136,12 @@ func (s *Server) Start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(s.Kill)
+	s.t.Cleanup(func() {
+		s.Kill()
+		if strings.Contains(s.Log(), "DATA RACE") {
+			s.t.Errorf("the server found a data race: %s", s.Log())
+		}
+	})
 	s.WaitReady()
 }
 

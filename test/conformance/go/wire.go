@@ -16,15 +16,9 @@ type observer struct {
 	answered atomic.Int64 // answers to requests that carried a token the server took
 
 	mu      sync.Mutex
-	version string   // the api-version of the last request; guarded by mu
-	last    answer   // guarded by mu
-	faults  []string // answers that the SDK would retry without a word; guarded by mu
-}
-
-// An answer is what the cases look at beside what the SDK returns.
-type answer struct {
-	header http.Header
-	asked  string // the client request id that was sent
+	version string      // the api-version of the last request; guarded by mu
+	last    http.Header // of the last answer; guarded by mu
+	faults  []string    // answers that the SDK would retry without a word; guarded by mu
 }
 
 // Do passes the request on and keeps what came back.
@@ -40,7 +34,7 @@ func (o *observer) Do(req *policy.Request) (*http.Response, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.version = raw.URL.Query().Get("api-version")
-	o.last = answer{resp.Header, raw.Header.Get("x-ms-client-request-id")}
+	o.last = resp.Header
 	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
 		o.faults = append(o.faults, fmt.Sprintf("%s %s was answered %s", raw.Method, raw.URL.Path, resp.Status))
 	}
@@ -53,7 +47,7 @@ func (o *observer) apiVersion() string {
 	return o.version
 }
 
-func (o *observer) lastAnswer() answer {
+func (o *observer) lastHeader() http.Header {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.last

@@ -1,8 +1,14 @@
 import { isDeepStrictEqual } from "node:util";
 
-// Findings are what a case found wrong.
+// Findings are what a case found wrong. The observer has the bodies of refusals, which not every
+// release of the SDK hands out with its error.
 export class Findings {
   problems = [];
+  #seen;
+
+  constructor(seen) {
+    this.#seen = seen;
+  }
 
   add(text) {
     this.problems.push(text);
@@ -32,11 +38,11 @@ export class Findings {
   }
 
   #refusal(what, err, want) {
-    if (err.name !== "RestError" || !err.response?.bodyAsText) {
+    if (err.name !== "RestError" || err.statusCode !== this.#seen.last.status) {
       this.add(`${what}: got ${err.name}: ${err.message}, want a refusal with status ${want.status}`);
       return "";
     }
-    const { error } = JSON.parse(err.response.bodyAsText);
+    const { error } = JSON.parse(this.#seen.last.body);
     this.equal(what, { status: err.statusCode, code: err.code, inner: error.innererror?.code ?? "" }, want);
     return error.message;
   }

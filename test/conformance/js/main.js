@@ -31,7 +31,7 @@ async function main([configFile, packages]) {
 
 async function judge(suite, { name, run }) {
   const start = performance.now();
-  const found = new Findings();
+  const found = new Findings(suite.seen);
   try {
     await withLimit(run(suite, found));
   } catch (err) {

@@ -114,5 +114,5 @@ export async function identityByID({ config, identity, newClient }, found) {
   const managed = (clientId) => new identity.ManagedIdentityCredential({ clientId });
   await firstPage(newClient(managed(config.clientId)).listPropertiesOfSecrets());
   const refused = await failure(() => managed(config.strangerId).getToken("https://vault.azure.net/.default"));
-  found.holds("token of an identity that is not the run's", refused, "400");
+  found.holds("token of an identity that is not the run's", refused, "Identity not found");
 }

@@ -62,7 +62,7 @@ class Observer {
   name = "conformanceObserver";
   answered = 0; // answers to requests that carried a token the server took
   apiVersion = "";
-  last = undefined; // the last answer's headers, and the client request id that was sent
+  last = {}; // the last answer, and the client request id that was sent
   #faults = []; // answers that the SDK would retry without a word
 
   sendRequest = async (request, next) => {
@@ -72,7 +72,10 @@ class Observer {
       this.answered++;
     }
     this.apiVersion = url.searchParams.get("api-version");
-    this.last = { headers: response.headers, asked: request.headers.get("x-ms-client-request-id") };
+    this.last = {
+      status: response.status, headers: response.headers, body: response.bodyAsText,
+      asked: request.headers.get("x-ms-client-request-id"),
+    };
     if (response.status >= 500 || response.status === 429) {
       this.#faults.push(`${request.method} ${url.pathname} was answered ${response.status}`);
     }

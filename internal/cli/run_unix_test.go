@@ -1,3 +1,5 @@
+//go:build unix
+
 package cli
 
 import (
@@ -7,7 +9,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -132,5 +136,26 @@ func TestReachable(t *testing.T) {
 		if got := ownDomain(in); got != want {
 			t.Errorf("ownDomain(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+func TestSignalsAreForwarded(t *testing.T) {
+	ready := filepath.Join(t.TempDir(), "ready")
+	script := `trap 'exit 5' TERM; touch "$1"; while :; do sleep 0.02; done`
+	c := &call{app: &app{}, ctx: t.Context(), args: []string{"sh", "-c", script, "sh", ready}}
+	ended := make(chan error, 1)
+	go func() { ended <- c.runChild("/bin/sh", os.Environ()) }()
+	for deadline := time.After(time.Minute); !fileExists(ready); {
+		select {
+		case <-deadline:
+			t.Fatal("the child did not start within a minute")
+		case <-time.After(5 * time.Millisecond): // polls to the deadline
+		}
+	}
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, exitCode(5)) {
+		t.Errorf("runChild = %v, want exit code 5 of the child's trap", err)
 	}
 }
