@@ -17,7 +17,7 @@ func sample() Entry {
 		Status: 200, Assignment: "7d9a4d1c-52b3-4d0a-9f1e-0c7f5a5f1c11", Revision: 42,
 		PrincipalKind: "ServicePrincipal", ObjectID: "a1b2c3d4-e5f6-4711-8899-aabbccddeeff", AppID: "b1b2c3d4-e5f6-4711-8899-aabbccddeeff",
 		Principal: "web", CredentialID: "c1b2c3d4-e5f6-4711-8899-aabbccddeeff", TokenID: "d1b2c3d4-e5f6-4711-8899-aabbccddeeff",
-		VaultID: "e1b2c3d4-e5f6-4711-8899-aabbccddeeff",
+		VaultID:      "e1b2c3d4-e5f6-4711-8899-aabbccddeeff",
 		Subscription: "f1b2c3d4-e5f6-4711-8899-aabbccddeeff", Group: "rg", Vault: "v1", Collection: "secrets", Object: "db",
 		Version: "4387e9f3d6e14c459867679a90fd0f79", Pinned: true, Address: "203.0.113.7", ClientInfo: "azsdk-go-azsecrets/v1.5.1", TLS: "TLS1_3", Node: "n1/7",
 	}

@@ -19,8 +19,9 @@ const (
 	batchTimeout = 20 * time.Second
 	// probeFor is how long an unknown outcome is asked after.
 	probeFor = 15 * time.Second
-	// maxTries is how often a job that met a conflict is tried.
+	// maxTries is how often a job that met a conflict is tried, and retryFor how long.
 	maxTries = 8
+	retryFor = 10 * time.Second
 )
 
 // A job is one Update or Append that waits for a commit. The function may run more than once:
@@ -152,7 +153,11 @@ func (d *DB) commitAll(batch []*job) {
 
 func (d *DB) commitAlone(j *job) error {
 	var err error
+	deadline := time.Now().Add(retryFor)
 	for try := range maxTries {
+		if time.Now().After(deadline) {
+			break
+		}
 		pause := time.Duration(rand.Int64N(int64(time.Millisecond) << try))
 		select {
 		case <-time.After(pause):
@@ -163,7 +168,7 @@ func (d *DB) commitAlone(j *job) error {
 			return err
 		}
 	}
-	return fmt.Errorf("%w: still in conflict after %d tries: %w", ErrUnavailable, maxTries, err)
+	return fmt.Errorf("%w: still in conflict after %d tries or %s: %w", ErrUnavailable, maxTries, retryFor, err)
 }
 
 // answer tells each job how it ended: its own refusal, or the batch's fate.

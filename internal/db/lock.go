@@ -1,15 +1,19 @@
 package db
 
 import (
+	"errors"
 	"fmt"
 	"os"
 )
+
+// ErrInUse is in the chain of an error when another process holds the SQLite file.
+var ErrInUse = errors.New("the database is in use")
 
 func heldBy(path, holder string) error {
 	if holder == "" {
 		holder = "another process"
 	}
-	return fmt.Errorf("the database is in use by %s: stop it first (lock file %s)", holder, path)
+	return fmt.Errorf("%w by %s: stop it first (lock file %s)", ErrInUse, holder, path)
 }
 
 func writeHolder(f *os.File) error {

@@ -56,7 +56,7 @@ func openSQLite(o Options) (engine, error) {
 		return engine{}, fmt.Errorf("open the database: %w", err)
 	}
 	f.Close()
-	const always = "busy_timeout(10000)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)"
+	const always = "busy_timeout(2000)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)"
 	writes := sqliteDB(path, always+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)&_txlock=immediate")
 	writes.SetMaxOpenConns(1)
 	reads := sqliteDB(path, always+"&_pragma=query_only(1)&_txlock=deferred")

@@ -65,9 +65,15 @@ func TestDataKeyBindsPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, there := range []Place{
-		{}, {"v-2", "secret", "db", "0001", 3}, {"v-1", "key", "db", "0001", 3}, {"v-1", "secret", "dc", "0001", 3},
-		{"v-1", "secret", "db", "0002", 3}, {"v-1", "secret", "db", "0001", 4}, {"v-1", "secret", "db0", "001", 3},
-		{"v-1secret", "", "db", "0001", 3}, {"secret", "v-1", "db", "0001", 3},
+		{},
+		{"v-2", "secret", "db", "0001", 3},
+		{"v-1", "key", "db", "0001", 3},
+		{"v-1", "secret", "dc", "0001", 3},
+		{"v-1", "secret", "db", "0002", 3},
+		{"v-1", "secret", "db", "0001", 4},
+		{"v-1", "secret", "db0", "001", 3},
+		{"v-1secret", "", "db", "0001", 3},
+		{"secret", "v-1", "db", "0001", 3},
 	} {
 		if _, err := k.Open(there, sealed); err != ErrTampered { //nolint:errorlint // the bare error is the promise
 			t.Errorf("Open at %+v: %v, want %v", there, err, ErrTampered)

@@ -153,12 +153,14 @@ var boxes = []struct {
 	open func(r *Ring, bound string, sealed []byte) ([]byte, error)
 	want error
 }{
-	{"system", func(r *Ring, bound string, plain []byte) ([]byte, error) {
-		return r.SealSystem("signing", bound, plain)
-	},
+	{
+		"system", func(r *Ring, bound string, plain []byte) ([]byte, error) {
+			return r.SealSystem("signing", bound, plain)
+		},
 		func(r *Ring, bound string, sealed []byte) ([]byte, error) {
 			return r.OpenSystem("signing", bound, sealed)
-		}, ErrTampered},
+		}, ErrTampered,
+	},
 	{"backup", (*Ring).SealBackup, (*Ring).OpenBackup, ErrForeign},
 	{"token", func(r *Ring, bound string, plain []byte) ([]byte, error) { return r.Token(bound, plain), nil }, (*Ring).OpenToken, ErrForeign},
 }

@@ -22,10 +22,9 @@ type RootKey interface {
 	Unwrap(sealed, associated []byte) ([]byte, error)
 }
 
-const (
-	rootFormat byte = 1
-	rootIDSize      = 8 // shown as 16 hex characters
-)
+const rootFormat byte = 1
+
+const rootIDSize = 8 // bytes, shown as 16 hex characters
 
 // A localKey is a root key that this process holds in memory.
 type localKey struct {

@@ -139,7 +139,8 @@ func TestValueFromRequest(t *testing.T) {
 		want any    // string, or nil for no value at all
 		err  string // a part of the text; "" means success
 	}{
-		{in: `{}`}, {in: `{"value":null}`},
+		{in: `{}`},
+		{in: `{"value":null}`},
 		{in: `{"value":""}`, want: ""},
 		{in: `{"value":"a\u00e9\ud83d\ude00\n\u0000"}`, want: "aé😀\n\x00"},
 		{in: `{"value":12345678}`, err: "want a string"},

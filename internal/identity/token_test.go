@@ -192,13 +192,18 @@ func TestIssueAndVerify(t *testing.T) {
 		}{
 			{"version 1", testGrant(), Caller{Kind: ServicePrincipal, Issuer: family.IssuerV1(testTenant), CredentialID: "cred"}, nil, "azp"},
 			{
-				"version 2", Grant{Principal: testPrincipal, CredentialID: "cred", Method: ByCertificate, Audience: "https://vault.example.org", Family: family, Version: 2},
-				Caller{Kind: ServicePrincipal, Issuer: family.IssuerV2(testTenant), CredentialID: "cred"}, map[string]any{"azpacr": "2", "ver": "2.0"}, "appid",
+				"version 2",
+				Grant{Principal: testPrincipal, CredentialID: "cred", Method: ByCertificate, Audience: "https://vault.example.org", Family: family, Version: 2},
+				Caller{Kind: ServicePrincipal, Issuer: family.IssuerV2(testTenant), CredentialID: "cred"},
+				map[string]any{"azpacr": "2", "ver": "2.0"},
+				"appid",
 			},
 			{
-				"managed", Grant{Principal: managed, Method: AsManaged, Audience: "https://vault.example.org", Family: family},
+				"managed",
+				Grant{Principal: managed, Method: AsManaged, Audience: "https://vault.example.org", Family: family},
 				Caller{Kind: ManagedIdentity, Issuer: family.IssuerV1(testTenant)},
-				map[string]any{"appidacr": "2", "xms_mirid": strings.Replace(managed.ResourceID, "Groups", "groups", 1)}, "sr_cred",
+				map[string]any{"appidacr": "2", "xms_mirid": strings.Replace(managed.ResourceID, "Groups", "groups", 1)},
+				"sr_cred",
 			},
 		} {
 			token, expires := issue(t, i, d, tt.grant)

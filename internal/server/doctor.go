@@ -106,8 +106,11 @@ func checkPort(cfg config.Config) Finding {
 // checkStorage opens the database and the root key, as a start would.
 func checkStorage(ctx context.Context, cfg config.Config) []Finding {
 	d, err := openDatabase(ctx, cfg, false, nil)
+	if errors.Is(err, db.ErrInUse) {
+		return []Finding{good("database", "%v; what is in it can be looked at when the server is stopped", err)}
+	}
 	if err != nil {
-		return []Finding{bad("database", "read what it says; a running server on SQLite holds its file", "%v", err)}
+		return []Finding{bad("database", "mend what the error says, or run strongroom init", "%v", err)}
 	}
 	defer d.Close()
 	out := []Finding{good("database", "%s answers", d.Engine())}

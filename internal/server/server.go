@@ -147,7 +147,7 @@ func newLogger(o Options) *slog.Logger {
 	}
 	f, isFile := o.Stderr.(*os.File)
 	terminal := isFile && term.IsTerminal(int(f.Fd()))
-	return slog.New(tint.NewHandler(o.Stderr, &tint.Options{Level: level, NoColor: !terminal || os.Getenv("NO_COLOR") != "", TimeFormat: time.RFC3339}))
+	return slog.New(tint.NewTextHandler(o.Stderr, &tint.Options{Level: level, NoColor: !terminal || os.Getenv("NO_COLOR") != "", TimeFormat: time.RFC3339}))
 }
 
 func exists(path string) bool {
