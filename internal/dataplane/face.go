@@ -4,6 +4,7 @@ package dataplane
 
 import (
 	"net/http"
+	"net/netip"
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
@@ -103,7 +104,7 @@ func caller(c *operation.Call) string {
 	return "appid=" + c.Caller.AppID + ";oid=" + c.Caller.ObjectID + ";iss=" + c.Caller.Issuer
 }
 
-func (f *face) Headers(_ *operation.Call, h http.Header) {
+func (f *face) Headers(c *operation.Call, h http.Header) {
 	for name, value := range map[string]string{
 		"Cache-Control":                 "no-cache",
 		"Pragma":                        "no-cache",
@@ -116,4 +117,18 @@ func (f *face) Headers(_ *operation.Call, h http.Header) {
 	} {
 		h.Set(name, value)
 	}
+	if a := c.Address().Unmap(); a.IsValid() {
+		h.Set("x-ms-keyvault-network-info", networkInfo(a))
+	}
+	if id := c.Assignment(); id != "" {
+		h.Set("x-ms-keyvault-rbac-assignment-id", id)
+	}
+}
+
+// networkInfo is how the service sees the connection, in the form of its own header.
+func networkInfo(a netip.Addr) string {
+	if a.Is4() {
+		return "conn_type=Ipv4;addr=" + a.String() + ";act_addr_fam=InterNetwork;"
+	}
+	return "conn_type=Ipv6;addr=" + a.String() + ";act_addr_fam=InterNetworkV6;"
 }

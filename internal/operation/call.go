@@ -71,6 +71,9 @@ func (c *Call) Header(name string) string { return c.request.Header.Get(name) }
 // Address is the caller's address; not valid on the local socket and inside the process.
 func (c *Call) Address() netip.Addr { return c.request.Address }
 
+// Assignment is the role assignment that allowed the call, or "".
+func (c *Call) Assignment() string { return c.decision.Assignment }
+
 // Peer is the connection's peer as the listener saw it.
 func (c *Call) Peer() Peer { return c.request.Peer }
 
