@@ -13,7 +13,6 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"strongroom/internal/audit"
 	"strongroom/internal/db"
 	"strongroom/internal/identity"
 	"strongroom/internal/operation"
@@ -30,10 +29,16 @@ import (
 //	SecretGet 200
 //
 // The face is vault (of name kv1; vault.NAME for another), management, login, graph or managed.
-// An answer is a status and either a code or JSON whose members must be there; in its texts "*"
-// stands for anything and $name for what it stood for first. api-version is added where missing.
+// An answer is a status and either "(empty)", a part of the text, or JSON whose members must be
+// there; in its texts "*" stands for anything and $name for what it stood for first. A list that
+// ends in "..." may have other items, in any order. api-version is added where missing.
+//
+//	with Metadata: true                     a header of the next request
+//	header Allow: GET                       a header of the last answer
+//
 // Callers: owner is the local owner, none has no token, others are identities with their role
-// on vault kv1 (see newTranscript).
+// on vault kv1 (see newTranscript), or the name of a token that an answer gave. An audit line may
+// have columns behind " | ", such as by=$reader (see auditColumns).
 func TestTranscripts(t *testing.T) {
 	files, err := fs.Glob(os.DirFS("testdata/transcripts"), "*.txt")
 	if err != nil || len(files) == 0 {
@@ -58,7 +63,8 @@ type transcript struct {
 	app     *app
 	callers map[string]*identity.Caller
 	vars    map[string]string
-	from    int64 // the first audit position that belongs to the file
+	headers http.Header // of the next request
+	from    int64       // the first audit position that belongs to the file
 }
 
 // roles on vault kv1 by caller.
@@ -74,9 +80,11 @@ var roles = map[string]string{
 
 func newTranscript(t *testing.T, a *app) *transcript {
 	t.Helper()
-	tr := &transcript{t: t, app: a, vars: map[string]string{
+	vault := resource.VaultScope(a.deployment.subscription, a.deployment.group, "kv1").Text
+	tr := &transcript{t: t, app: a, headers: http.Header{}, vars: map[string]string{
 		"subscription": a.deployment.subscription, "group": a.deployment.group, "tenant": a.deployment.tenant,
-		"vault": resource.VaultScope(a.deployment.subscription, a.deployment.group, "kv1").Text,
+		"sub": resource.Subscription(a.deployment.subscription).Text, "vault": vault, "vaults": strings.TrimSuffix(vault, "/kv1"),
+		"rg": resource.Group(a.deployment.subscription, a.deployment.group).Text,
 	}, callers: map[string]*identity.Caller{"owner": operation.LocalOwner()}}
 	tr.must("owner", "PUT", "management:$vault", `{"location":"local","properties":{"tenantId":"$tenant","sku":{"family":"A","name":"standard"},"enableRbacAuthorization":true}}`)
 	for name, role := range roles {
@@ -126,45 +134,68 @@ func (tr *transcript) send(caller, method, target, body string) *operation.Respo
 		tr.t.Fatalf("request %q: want face:path", target)
 	}
 	path, query, _ := strings.Cut(path, "?")
-	family := tr.app.families[0]
 	r := &operation.Request{
-		Method: method, Path: path, Query: query, Header: http.Header{"User-Agent": {"transcript"}},
-		Body: strings.NewReader(tr.expand(body)), Address: netip.MustParseAddr("127.0.0.1"), TLS: "TLS1_3",
-		Peer: operation.Peer{UID: func() (int, bool) { return os.Geteuid(), true }},
+		Method: method, Path: path, Query: query, Header: tr.headers, Body: strings.NewReader(tr.expand(body)), TLS: "TLS1_3",
 	}
-	if caller != "none" {
-		if r.Caller = tr.callers[caller]; r.Caller == nil {
-			tr.t.Fatalf("no caller %q", caller)
-		}
-		r.Peer.Local = caller == "owner"
-	}
-	version, table := "", tr.app.managed
-	switch name, _, _ := strings.Cut(face, "."); name {
-	case "vault":
-		vault := "kv1"
-		if _, other, ok := strings.Cut(face, "."); ok {
-			vault = other
-		}
-		r.Host, version, table = family.VaultHost(vault), "7.6", tr.app.faces[resource.Vault]
-	case "management":
-		r.Host, version, table = family.ManagementHost(), "2026-02-01", tr.app.faces[resource.Management]
-	case "login":
-		r.Host, table = family.LoginHost(), tr.app.faces[resource.Login]
-	case "graph":
-		r.Host, table = family.GraphHost(), tr.app.faces[resource.Graph]
-	case "managed":
-		r.Host = family.LoginHost()
-		r.Header.Set("Metadata", "true")
-	default:
-		tr.t.Fatalf("request %q: no face %q", target, face)
-	}
-	if version != "" && !strings.Contains(strings.ToLower(query), "version") {
-		r.Query = strings.TrimPrefix(query+"&api-version="+version, "&")
-	}
+	tr.headers = http.Header{}
+	r.Header.Set("User-Agent", "transcript")
 	if strings.HasPrefix(body, "grant_type") {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
+	tr.setCaller(r, caller)
+	table, version := tr.setHost(r, face)
+	if version != "" && !strings.Contains(strings.ToLower(query), "version") {
+		r.Query = strings.TrimPrefix(query+"&api-version="+version, "&")
+	}
 	return tr.app.pipeline.Do(tr.t.Context(), table, r)
+}
+
+// setCaller says who asks and from where: the local socket has no address.
+func (tr *transcript) setCaller(r *operation.Request, caller string) {
+	tr.t.Helper()
+	r.Address = netip.MustParseAddr("127.0.0.1")
+	r.Peer.UID = func() (int, bool) { return os.Geteuid(), true }
+	switch token := tr.vars[caller]; {
+	case caller == "none":
+	case tr.callers[caller] != nil:
+		r.Caller = tr.callers[caller]
+	case token != "":
+		r.Header.Set("Authorization", "Bearer "+token)
+	default:
+		tr.t.Fatalf("no caller %q", caller)
+	}
+	if caller == "owner" {
+		r.Peer.Local, r.Address = true, netip.Addr{}
+	}
+}
+
+// setHost finds the face's host and operations, and the api-version that its requests have.
+func (tr *transcript) setHost(r *operation.Request, face string) (table *operation.Table, version string) {
+	tr.t.Helper()
+	family := tr.app.families[0]
+	name, vault, named := strings.Cut(face, ".")
+	switch name {
+	case "vault":
+		if !named {
+			vault = "kv1"
+		}
+		r.Host = family.VaultHost(vault)
+		return tr.app.faces[resource.Vault], "7.6"
+	case "management":
+		r.Host = family.ManagementHost()
+		return tr.app.faces[resource.Management], "2026-02-01"
+	case "login":
+		r.Host = family.LoginHost()
+		return tr.app.faces[resource.Login], ""
+	case "graph":
+		r.Host = family.GraphHost()
+		return tr.app.faces[resource.Graph], ""
+	case "managed":
+		r.Host = family.LoginHost()
+		return tr.app.managed, ""
+	}
+	tr.t.Fatalf("no face %q", face)
+	return nil, ""
 }
 
 // expand replaces $name by what it stands for.
@@ -198,6 +229,9 @@ func (tr *transcript) play(text string) {
 		case answer.MatchString(line):
 			m := answer.FindStringSubmatch(line)
 			tr.compare(where+": "+lastLine, last, m[1], m[2])
+		case strings.HasPrefix(line, "with "):
+			name, value, _ := strings.Cut(strings.TrimPrefix(line, "with "), ": ")
+			tr.headers.Set(name, tr.expand(value))
 		case strings.HasPrefix(line, "header "):
 			name, want, _ := strings.Cut(strings.TrimPrefix(line, "header "), ": ")
 			if got := last.Header.Get(name); !tr.matches(got, want) {
@@ -210,145 +244,5 @@ func (tr *transcript) play(text string) {
 	if !hasAudit {
 		tr.t.Fatal("the transcript has no audit section")
 	}
-	if got := tr.auditLines(); got != strings.TrimSpace(wantAudit) {
-		tr.t.Errorf("audit lines:\n%s\nwant:\n%s", got, wantAudit)
-	}
-}
-
-func (tr *transcript) compare(where string, resp *operation.Response, status, want string) {
-	tr.t.Helper()
-	if got := fmt.Sprint(resp.Status); got != status {
-		tr.t.Fatalf("%s: status %s, want %s: %s", where, got, status, resp.Body)
-	}
-	if want == "" {
-		return
-	}
-	if !strings.HasPrefix(want, "{") {
-		if got := string(resp.Body); !strings.Contains(got, `"`+want+`"`) && !strings.Contains(got, want) {
-			tr.t.Errorf("%s: got %s, want %s in it", where, got, want)
-		}
-		return
-	}
-	var gotValue, wantValue any
-	if err := json.Unmarshal(resp.Body, &gotValue); err != nil {
-		tr.t.Fatalf("%s: answer is no JSON: %s", where, resp.Body)
-	}
-	if err := json.Unmarshal([]byte(want), &wantValue); err != nil {
-		tr.t.Fatalf("%s: the expected answer is no JSON: %v", where, err)
-	}
-	if why := tr.contains(gotValue, wantValue, ""); why != "" {
-		tr.t.Errorf("%s: %s in %s", where, why, resp.Body)
-	}
-}
-
-// contains says how got lacks what want asks for, or "".
-func (tr *transcript) contains(got, want any, at string) string {
-	switch w := want.(type) {
-	case map[string]any:
-		g, ok := got.(map[string]any)
-		if !ok {
-			return fmt.Sprintf("%s = %v, want an object", at, got)
-		}
-		for name, value := range w {
-			have, there := g[name]
-			if value == "absent" {
-				if there {
-					return fmt.Sprintf("%s.%s is there", at, name)
-				}
-				continue
-			}
-			if !there && value != nil {
-				return fmt.Sprintf("%s.%s is missing", at, name)
-			}
-			if why := tr.contains(have, value, at+"."+name); why != "" {
-				return why
-			}
-		}
-		return ""
-	case []any:
-		g, ok := got.([]any)
-		if !ok || len(g) != len(w) {
-			return fmt.Sprintf("%s has %v, want %d items", at, got, len(w))
-		}
-		for i := range w {
-			if why := tr.contains(g[i], w[i], fmt.Sprintf("%s[%d]", at, i)); why != "" {
-				return why
-			}
-		}
-		return ""
-	case string:
-		if g, ok := got.(string); ok && tr.matches(g, w) {
-			return ""
-		}
-		return fmt.Sprintf("%s = %v, want %q", at, got, tr.expand(w))
-	default:
-		if fmt.Sprint(got) != fmt.Sprint(want) {
-			return fmt.Sprintf("%s = %v, want %v", at, got, want)
-		}
-		return ""
-	}
-}
-
-// matches compares a text with a pattern of "*" and $name; a name without a value yet takes what
-// stands in its place.
-func (tr *transcript) matches(got, pattern string) bool {
-	pattern = tr.expand(pattern)
-	quoted := regexp.QuoteMeta(pattern)
-	quoted = strings.ReplaceAll(quoted, `\*`, `(?s:.*)`)
-	quoted = regexp.MustCompile(`\\\$([a-z][a-zA-Z0-9]*)`).ReplaceAllString(quoted, `(?P<$1>[^"]+)`)
-	re, err := regexp.Compile("^" + quoted + "$")
-	if err != nil {
-		return false
-	}
-	m := re.FindStringSubmatch(got)
-	if m == nil {
-		return false
-	}
-	for i, name := range re.SubexpNames() {
-		if name != "" {
-			tr.vars[name] = m[i]
-		}
-	}
-	return true
-}
-
-func (tr *transcript) lastPosition() (last int64) {
-	tr.t.Helper()
-	if err := tr.app.scheduler.Number(tr.t.Context()); err != nil {
-		tr.t.Fatal(err)
-	}
-	err := tr.app.db.View(tr.t.Context(), func(tx *db.Tx) (err error) {
-		last, err = audit.Last(tx)
-		return err
-	})
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	return last
-}
-
-// auditLines prints the entries of the file: operation, status, and of a refusal the code and
-// what was missing.
-func (tr *transcript) auditLines() string {
-	tr.t.Helper()
-	tr.lastPosition()
-	var lines []string
-	err := tr.app.db.View(tr.t.Context(), func(tx *db.Tx) error {
-		entries, err := audit.Read(tx, tr.from, 10000)
-		for _, p := range entries {
-			line := fmt.Sprintf("%s %d", p.Entry.Operation, p.Entry.Status)
-			if p.Entry.Code != "" {
-				line += " " + p.Entry.Code
-			}
-			if p.Entry.MissingAction != "" {
-				line += " " + p.Entry.MissingAction[strings.LastIndex(p.Entry.MissingAction, "vaults/")+len("vaults/"):]
-			}
-			lines = append(lines, line)
-		}
-		return err
-	})
-	if err != nil {
-		tr.t.Fatal(err)
-	}
-	return strings.Join(lines, "\n")
+	tr.compareAudit(strings.Split(strings.TrimSpace(wantAudit), "\n"))
 }

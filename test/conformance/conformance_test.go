@@ -51,7 +51,14 @@ var table struct {
 	results []result // guarded by mu
 }
 
+// wanted says that scripts/conformance has built the client programs.
+var wanted bool
+
 func TestMain(m *testing.M) {
+	const variable = "STRONGROOM_CONFORMANCE"
+	wanted = os.Getenv(variable) == "1"
+	// The server takes every variable that begins so for a setting, and refuses unknown ones.
+	os.Unsetenv(variable)
 	code := m.Run()
 	if len(table.results) > 0 {
 		printTable()

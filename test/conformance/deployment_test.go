@@ -43,7 +43,7 @@ type deployment struct {
 }
 
 func newDeployment(t *testing.T, settings ...string) *deployment {
-	if os.Getenv("STRONGROOM_CONFORMANCE") != "1" {
+	if !wanted {
 		t.Skip("needs the client programs that scripts/conformance builds: make conformance")
 	}
 	settings = append(settings, "identity_listen="+served.FreeAddress(t))
