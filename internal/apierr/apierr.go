@@ -37,6 +37,7 @@ type Error struct {
 	Allow   string // the Allow header of a MethodNotAllowedKind, else empty
 	Action  string // the action that was missing, for the audit entry of a denial
 	Scope   string // the scope at which it was missing
+	Narrow  bool   // the right is held, but a condition keeps it from this object
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }

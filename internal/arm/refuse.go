@@ -80,8 +80,12 @@ func denialText(caller identity.Caller, e *apierr.Error) string {
 	if caller.AppID != "" {
 		name = caller.AppID
 	}
-	return fmt.Sprintf("The client '%s' with object id '%s' does not have authorization to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
-		name, caller.ObjectID, e.Action, e.Scope)
+	lacking := "authorization"
+	if e.Narrow {
+		lacking = "authorization or an ABAC condition not fulfilled"
+	}
+	return fmt.Sprintf("The client '%s' with object id '%s' does not have %s to perform action '%s' over scope '%s' or the scope is invalid. If access was recently granted, please refresh your credentials.",
+		name, caller.ObjectID, lacking, e.Action, e.Scope)
 }
 
 // BadToken says in Azure Resource Manager's words what is wrong with a token.

@@ -225,7 +225,7 @@ func (f *face) restoreSecret(ctx context.Context, c *operation.Call, in BackupBl
 	c.Served("secrets", a.Name, "", false)
 	var s secrets.Secret
 	err = c.Update(ctx, func(tx *db.Tx) (err error) {
-		s, err = f.secrets.Restore(tx, c.Vault, a)
+		s, err = f.secrets.Restore(tx, c.Vault, a, c.BaseURL()+"/secrets/"+a.Name)
 		return err
 	})
 	return newBundle(c, s), err

@@ -26,6 +26,7 @@ func decode[In any](c *Call) (In, error) {
 	if _, none := any(in).(None); none {
 		return in, nil
 	}
+	c.end() // a slow sender must not hold a connection to the database
 	raw, err := c.readBody()
 	if err != nil {
 		return in, err

@@ -150,7 +150,9 @@ func (c *Call) Require(tx *db.Tx, need authz.Need) error {
 	}
 	d := snap.Decide(c.Caller.ObjectID, need)
 	if !d.Allowed {
-		return denied(need)
+		refusal := denied(need)
+		refusal.Narrow = need.Role != "" // without it the pipeline had refused already
+		return refusal
 	}
 	c.decision = d
 	return nil
@@ -165,7 +167,7 @@ func (c *Call) Allowed(tx *db.Tx, need authz.Need) (bool, error) {
 	return snap.Decide(c.Caller.ObjectID, need).Allowed, nil
 }
 
-func denied(need authz.Need) error {
+func denied(need authz.Need) *apierr.Error {
 	e := apierr.Forbidden("ForbiddenByRbac", "")
 	e.Action, e.Scope = need.Action, need.Scope.Text
 	return e

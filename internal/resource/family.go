@@ -4,7 +4,6 @@ package resource
 
 import (
 	"fmt"
-	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -54,9 +53,14 @@ type Host struct {
 type Families []Family
 
 // Resolve finds the face and family of a Host header. Letter case does not count and the port
-// is not compared: a forwarded port is the deployment's business.
+// is not compared: a forwarded port is the deployment's business. What is no host name with at
+// most a port is nobody's: parts of it come back in ids, links and the challenge.
 func (fs Families) Resolve(host string) (Host, bool) {
-	name, port := splitPort(host)
+	m := hostHeader.FindStringSubmatch(host)
+	if m == nil {
+		return Host{}, false
+	}
+	name, port := m[1], m[2]
 	lower := strings.ToLower(strings.TrimSuffix(name, "."))
 	for _, f := range fs {
 		h := Host{Family: f, Text: host}
@@ -83,16 +87,7 @@ func (fs Families) Resolve(host string) (Host, bool) {
 
 func isRegional(host, login string) bool {
 	label, ok := strings.CutSuffix(host, "."+login)
-	return ok && label != "" && !strings.Contains(label, ".")
-}
-
-// splitPort cuts ":port" off a host; port keeps its colon.
-func splitPort(host string) (name, port string) {
-	n, p, err := net.SplitHostPort(host)
-	if err != nil {
-		return host, ""
-	}
-	return n, ":" + p
+	return ok && vaultName.MatchString(label)
 }
 
 // authority prints a host name with the family's port, which 443 is left out of.
@@ -156,8 +151,11 @@ func isPublicSuffix(s string) bool {
 }
 
 var (
-	vaultName = regexp.MustCompile(`^[0-9a-zA-Z-]{1,63}$`)
-	hostName  = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	// hostHeader takes a host header apart: a name of ASCII characters, since lower-casing others
+	// changes their length, and perhaps a colon and a port.
+	hostHeader = regexp.MustCompile(`^([0-9a-zA-Z.-]{1,254})(:[0-9]{1,5})?$`)
+	vaultName  = regexp.MustCompile(`^[0-9a-zA-Z-]{1,63}$`)
+	hostName   = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 )
 
 // VaultHost is the host of a vault of the family, for work that does not come by a wire.

@@ -3,6 +3,7 @@ package resource
 import (
 	"regexp"
 	"strings"
+	"unicode"
 )
 
 // A Scope is an ARM scope: "/", a management group, a subscription, a resource group, a vault,
@@ -61,9 +62,10 @@ var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-
 // IsGUID says whether s is a GUID in the form 8-4-4-4-12, in any letter case.
 func IsGUID(s string) bool { return guid.MatchString(s) }
 
-// assignable matches the scopes at which a role can be assigned.
-var assignable = regexp.MustCompile(`(?i)^(/|/providers/Microsoft\.Management/managementGroups/[^/]{1,90}` +
-	`|/subscriptions/[0-9a-f-]{36}(/resourceGroups/[^/]{1,90}(/providers/Microsoft\.KeyVault/vaults/[0-9a-z-]{3,24}` +
+// assignable matches the scopes at which a role can be assigned. Management groups and resource
+// groups are named by the same characters (Azure naming rules).
+var assignable = regexp.MustCompile(`(?i)^(/|/providers/Microsoft\.Management/managementGroups/[-\w.()]{1,90}` +
+	`|/subscriptions/[0-9a-f-]{36}(/resourceGroups/[-\w.()]{1,90}(/providers/Microsoft\.KeyVault/vaults/[0-9a-z-]{3,24}` +
 	`(/(secrets|keys|certificates)/[0-9a-z-]{1,127})?)?)?)$`)
 
 // ParseScope reads a scope at which a role can be assigned.
@@ -74,7 +76,12 @@ func ParseScope(text string) (Scope, bool) {
 	if text != "/" {
 		text = strings.TrimRight(text, "/")
 	}
-	return Scope{text}, assignable.MatchString(text)
+	return Scope{text}, isASCII(text) && assignable.MatchString(text)
+}
+
+// isASCII keeps out letters that only look or fold like those of a name, as the Kelvin sign does.
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 var (

@@ -133,8 +133,8 @@ func badBlob() error {
 }
 
 // Restore stores an archived secret under its own name with its own version ids and dates. The
-// name must be free.
-func (s *Store) Restore(tx *db.Tx, vault vaults.Vault, a Archive) (Secret, error) {
+// name must be free; id is how the refusal names the secret.
+func (s *Store) Restore(tx *db.Tx, vault vaults.Vault, a Archive, id string) (Secret, error) {
 	if !strings.EqualFold(a.Subscription, vault.Subscription) || a.Location != vault.Location {
 		return Secret{}, apierr.BadRequest("BadParameter", "The backup is of another subscription or location and cannot be restored into this vault.")
 	}
@@ -145,7 +145,7 @@ func (s *Store) Restore(tx *db.Tx, vault vaults.Vault, a Archive) (Secret, error
 	case exists && h.isDeleted():
 		return Secret{}, recoverable(h.name)
 	case exists:
-		return Secret{}, restoreConflict(a.Name)
+		return Secret{}, restoreConflict(id)
 	}
 	h = head{nameKey: strings.ToLower(a.Name), name: a.Name, created: tx.Now}
 	var v Secret
@@ -166,6 +166,6 @@ func (s *Store) Restore(tx *db.Tx, vault vaults.Vault, a Archive) (Secret, error
 	return v, s.writeHead(tx, vault.ID, h)
 }
 
-func restoreConflict(name string) error {
-	return apierr.Conflict("Conflict", "There was a conflict restoring the secret '%s'. This can happen if either: a second secret with the same name was created after the first secret was deleted; thus trying to restore a secret whose name is already in use. To fix this, rename the second secret to something else so that the restore works. The second probable cause of this exception is when multiple operations are performed in parallel against the secret. To avoid this error, perform operations against a secret in a sequential manner.", name)
+func restoreConflict(id string) error {
+	return apierr.Conflict("Conflict", "There was a conflict restoring the secret '%s'. This can happen if either: a second secret with the same name was created after the first secret was deleted; thus trying to restore a secret whose name is already in use. To fix this, rename the second secret to something else so that the restore works. The second probable cause of this exception is when multiple operations are performed in parallel against the secret. To avoid this error, perform operations against a secret in a sequential manner.", id)
 }

@@ -9,7 +9,6 @@ package conformance
 import (
 	"fmt"
 	"os"
-	"sync"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -45,11 +44,8 @@ func matrix() (all []combination) {
 	return all
 }
 
-// table is what TestMain prints; results are added as the runs end.
-var table struct {
-	mu      sync.Mutex
-	results []result // guarded by mu
-}
+// table is what TestMain prints: all results of the tests that are done.
+var table []result
 
 // wanted says that scripts/conformance has built the client programs.
 var wanted bool
@@ -60,7 +56,7 @@ func TestMain(m *testing.M) {
 	// The server takes every variable that begins so for a setting, and refuses unknown ones.
 	os.Unsetenv(variable)
 	code := m.Run()
-	if len(table.results) > 0 {
+	if len(table) > 0 {
 		printTable()
 	}
 	os.Exit(code)
@@ -85,10 +81,7 @@ func TestADFS(t *testing.T) {
 // judge runs the combinations, as many at once as go test -parallel allows, and then holds what
 // the clients counted against the audit log.
 func judge(t *testing.T, d *deployment, all []combination) {
-	var (
-		mu      sync.Mutex
-		results []result
-	)
+	results := make([]result, len(all)) // each run writes its own
 	for i := range all {
 		d.makeVault(t, vaultName(i))
 	}
@@ -96,17 +89,12 @@ func judge(t *testing.T, d *deployment, all []combination) {
 		for i, c := range all {
 			t.Run(c.String(), func(t *testing.T) {
 				t.Parallel()
-				r := d.run(t, c, vaultName(i))
-				mu.Lock()
-				defer mu.Unlock()
-				results = append(results, r)
+				results[i] = d.run(t, c, vaultName(i))
 			})
 		}
 	})
 	d.checkAudit(t, results)
-	table.mu.Lock()
-	defer table.mu.Unlock()
-	table.results = append(table.results, results...)
+	table = append(table, results...)
 }
 
 func vaultName(i int) string { return fmt.Sprintf("conformance-%d", i+1) }
@@ -116,7 +104,7 @@ func printTable() {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "client\tsign-in\tport\tapi-version\treleases\tpassed\tfailed\ttook")
 	var passed, failed int
-	for _, r := range table.results {
+	for _, r := range table {
 		good, bad := r.count()
 		passed, failed = passed+good, failed+bad
 		signIn := r.signIn

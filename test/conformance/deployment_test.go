@@ -34,7 +34,6 @@ const (
 // A deployment is a server with identities, as the command line makes them.
 type deployment struct {
 	server  *served.Server
-	adfs    bool
 	tenant  string
 	ids     map[string]string // client ids by name
 	folder  string            // holds the credentials; readable by this user only
@@ -48,8 +47,8 @@ func newDeployment(t *testing.T, settings ...string) *deployment {
 	}
 	settings = append(settings, "identity_listen="+served.FreeAddress(t))
 	d := &deployment{
-		server: served.New(t, "", settings...), adfs: len(settings) > 1,
-		ids: map[string]string{}, folder: t.TempDir(), secrets: map[string]string{},
+		server: served.New(t, "", settings...),
+		ids:    map[string]string{}, folder: t.TempDir(), secrets: map[string]string{},
 	}
 	d.server.Start()
 	for _, name := range []string{appName, strangerName} {
@@ -109,14 +108,13 @@ func (d *deployment) writeConfig(t *testing.T, c combination, vault string) stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	domain, suffix := "strongroom.internal", ""
+	authority, vaultURL := "https://login.strongroom.internal", "" // the vault is found in the environment
 	if c.port == "other" {
-		domain, suffix = "localhost", ":"+port
+		authority, vaultURL = "https://login.localhost:"+port, "https://"+vault+".vault.localhost:"+port
 	}
 	config := map[string]any{
-		"vault":     "https://" + vault + ".vault." + domain + suffix,
-		"authority": "https://login." + domain + suffix,
-		"tenant":    d.tenant, "signIn": c.signIn, "discovery": c.adfs, "loopback": c.port == "other",
+		"vault": vaultURL, "authority": authority, "tenant": d.tenant,
+		"signIn": c.signIn, "discovery": c.adfs, "loopback": c.port == "other",
 		"clientId": d.ids[appName], "secretFile": d.secrets[appName], "certificateFile": d.pem,
 		"strangerId": d.ids[strangerName], "strangerSecretFile": d.secrets[strangerName],
 	}

@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 
 // A config is one sign-in at one vault. Secrets come in files, never as arguments.
 type config struct {
-	Vault     string `json:"vault"`     // URL
+	Vault     string `json:"vault"`     // URL; "" for what "strongroom run" has set
 	Authority string `json:"authority"` // URL of the login host
 	Tenant    string `json:"tenant"`    // a GUID, or "adfs"
 	SignIn    string `json:"signIn"`    // "secret", "certificate" or "managed"
@@ -56,6 +57,7 @@ func run(args []string) error {
 	if err := json.Unmarshal(text, &cfg); err != nil {
 		return fmt.Errorf("read %s: %w", args[0], err)
 	}
+	cfg.Vault = cmp.Or(cfg.Vault, os.Getenv("AZURE_KEYVAULT_URL"))
 	s, err := newSuite(cfg)
 	if err != nil {
 		return fmt.Errorf("sign in by %s: %w", cfg.SignIn, err)

@@ -19,7 +19,9 @@ async function main([configFile, packages]) {
     throw new Error("want two arguments, the file that says where to sign in and the folder of the packages");
   }
   const clients = loadClients(packages);
-  const suite = newSuite(clients, JSON.parse(readFileSync(configFile, "utf8")));
+  const config = JSON.parse(readFileSync(configFile, "utf8"));
+  config.vault ||= process.env.AZURE_KEYVAULT_URL; // as "strongroom run" has set it
+  const suite = newSuite(clients, config);
   print({ client: clients.releases });
   for (const c of cases) {
     if (!c.only || c.only === suite.config.signIn) {

@@ -1,0 +1,193 @@
+//go:build unix
+
+// Package hostile sends the built server what no honest client sends: forged tokens, smuggled and
+// malformed requests, slow and endless ones, and thousands that do nothing. Each has to get one
+// clear refusal, or to be cut off, and must change nothing: not the state, not the audit log's
+// truth, not the answers that others get meanwhile.
+//
+// Most requests are bytes on a TLS connection, since client libraries refuse to send them.
+package hostile
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"strongroom/test/served"
+)
+
+// patience is how long a test waits for what has to come; far more than it takes.
+const patience = 20 * time.Second
+
+// prompt is within what time an honest request is answered, whatever others do.
+const prompt = 2 * time.Second
+
+// A deployment is a server with two secrets in its vault, a caller who may do everything there,
+// and the state that hostile requests must leave as it is.
+type deployment struct {
+	*served.Server
+	t      *testing.T
+	about  struct{ Tenant, Subscription, Group, ManagementHost, LoginHost, VaultSuffix string }
+	roots  *x509.CertPool
+	signIn string // the form of the caller's token requests, without the resource
+	token  string // of the caller, for the vault
+	before string
+}
+
+// start starts a server with settings over the usual ones, and takes its state.
+func start(t *testing.T, settings ...string) *deployment {
+	t.Helper()
+	// net/http reports panics to the log at its lowest level.
+	d := &deployment{t: t, Server: served.New(t, "", append([]string{"log.level=debug"}, settings...)...)}
+	d.Start()
+	pem, err := os.ReadFile(filepath.Join(d.Data(), "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.roots = x509.NewCertPool()
+	d.roots.AppendCertsFromPEM(pem)
+	d.decode(d.local("GET", "local/about", ""), &d.about)
+	d.makeCaller()
+	d.token = d.newToken("https://vault.localhost")
+	for _, name := range []string{"kept", "spare"} {
+		d.local("PUT", served.VaultHost+"/secrets/"+name+"?api-version=7.6", `{"value":"as it was","tags":{"a":"b"}}`)
+	}
+	d.before = d.state()
+	return d
+}
+
+// local sends a request over the local socket, whose target begins with the host, and wants
+// success.
+func (d *deployment) local(method, target, body string) []byte {
+	d.t.Helper()
+	host, path, _ := strings.Cut(target, "/")
+	status, _, answer, err := d.Call(method, host, "/"+path, body)
+	if err != nil || status >= 300 {
+		d.t.Fatalf("%s %s: %d, %v: %s", method, target, status, err, answer)
+	}
+	return answer
+}
+
+func (d *deployment) decode(b []byte, to any) {
+	d.t.Helper()
+	if err := json.Unmarshal(b, to, json.MatchCaseInsensitiveNames(true)); err != nil {
+		d.t.Fatalf("%v in %s", err, b)
+	}
+}
+
+// makeCaller makes a service principal with a secret and Key Vault Administrator on the vault.
+func (d *deployment) makeCaller() {
+	d.t.Helper()
+	const graph = "graph.localhost/v1.0/"
+	var app struct{ ID, AppID string }
+	d.decode(d.local("POST", graph+"applications", `{"displayName":"caller"}`), &app)
+	var principal struct{ ID string }
+	d.decode(d.local("POST", graph+"servicePrincipals", fmt.Sprintf(`{"appId":%q}`, app.AppID)), &principal)
+	var password struct{ SecretText string }
+	d.decode(d.local("POST", graph+"applications/"+app.ID+"/addPassword", `{"passwordCredential":{}}`), &password)
+	d.local("PUT", d.vault()+"/providers/Microsoft.Authorization/roleAssignments/00000000-0000-4000-8000-000000000001?api-version=2022-04-01",
+		fmt.Sprintf(`{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/00482a5a-887f-4fb3-b363-3b7fe8e74483","principalId":%q}}`, principal.ID))
+	d.signIn = url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {app.AppID}, "client_secret": {password.SecretText},
+	}.Encode()
+}
+
+// vault is the management path of the vault, behind its host.
+func (d *deployment) vault() string {
+	return fmt.Sprintf("%s/subscriptions/%s/resourceGroups/%s/providers/Microsoft.KeyVault/vaults/dev",
+		served.ManagementHost, d.about.Subscription, d.about.Group)
+}
+
+// newToken signs the caller in for a resource.
+func (d *deployment) newToken(resource string) string {
+	d.t.Helper()
+	var answer struct {
+		Token string `json:"access_token"`
+	}
+	form := d.signIn + "&scope=" + url.QueryEscape(resource+"/.default")
+	d.decode(d.local("POST", "login.localhost/"+d.about.Tenant+"/oauth2/v2.0/token", form), &answer)
+	return answer.Token
+}
+
+// state is all that hostile requests could have changed.
+func (d *deployment) state() string {
+	d.t.Helper()
+	var all strings.Builder
+	for _, target := range []string{
+		served.VaultHost + "/secrets?api-version=7.6", served.VaultHost + "/deletedsecrets?api-version=7.6",
+		served.VaultHost + "/secrets/kept?api-version=7.6", served.VaultHost + "/secrets/kept/versions?api-version=7.6",
+		d.vault() + "?api-version=2024-11-01",
+		d.vault() + "/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01",
+	} {
+		fmt.Fprintf(&all, "%s\n%s\n", target, d.local("GET", target, ""))
+	}
+	return all.String()
+}
+
+// unchanged checks that the state is as it was, that the server is ready, and that nothing in it
+// panicked.
+func (d *deployment) unchanged(after string) {
+	d.t.Helper()
+	if got := d.state(); got != d.before {
+		d.t.Errorf("%s: the state is\n%s\nwant\n%s", after, got, d.before)
+		d.before = got
+	}
+	if log := d.Log(); strings.Contains(log, "panic") {
+		d.t.Errorf("%s: a panic in the log: %s", after, log[strings.Index(log, "panic"):])
+	}
+	d.WaitReady()
+}
+
+// trust is the TLS configuration of a client that trusts the server's authority alone.
+func (d *deployment) trust(protocols ...string) *tls.Config {
+	return &tls.Config{RootCAs: d.roots, ServerName: served.VaultHost, NextProtos: protocols}
+}
+
+// dial opens a TLS connection with the given protocol; it ends with the test.
+func (d *deployment) dial(protocol string) *tls.Conn {
+	d.t.Helper()
+	c, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", d.Listen, d.trust(protocol))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	return c
+}
+
+// authorized is a GET of a secret with the caller's token, as bytes.
+func (d *deployment) authorized() string {
+	return request("GET /secrets/kept?api-version=7.6", "Authorization: Bearer "+d.token)
+}
+
+// request writes a request to the vault: method and target, and lines of headers.
+func request(line string, headers ...string) string {
+	return bare(line+" HTTP/1.1", append([]string{"Host: " + served.VaultHost}, headers...)...)
+}
+
+// bare writes a request as it stands.
+func bare(line string, headers ...string) string {
+	return line + "\r\n" + strings.Join(append(headers, ""), "\r\n") + "\r\n"
+}
+
+// prompts sends honest requests over new connections, and wants a prompt success each time.
+func (d *deployment) prompts(n int, during string) {
+	d.t.Helper()
+	for range n {
+		began := time.Now()
+		a := d.ask(d.authorized())
+		if took := time.Since(began); a.status != http.StatusOK || took > prompt {
+			d.t.Errorf("%s: an honest request got %d after %v; want 200 within %v", during, a.status, took, prompt)
+		}
+	}
+}

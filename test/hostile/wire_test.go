@@ -1,0 +1,112 @@
+//go:build unix
+
+package hostile
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+// An answer is what came back; status 0 means that the connection ended without one.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// code is the code of the protocol's error envelope, or "".
+func (a answer) code() string {
+	var envelope struct {
+		Error struct {
+			Code    string `json:"code"`
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") || json.Unmarshal([]byte(a.body), &envelope) != nil ||
+		envelope.Error.Message == "" {
+		return ""
+	}
+	return envelope.Error.Code
+}
+
+// ask sends bytes on a connection of their own and returns the first answer.
+func (d *deployment) ask(raw string) answer {
+	d.t.Helper()
+	c := d.dial("http/1.1")
+	defer c.Close()
+	go io.WriteString(c, raw) // the server may answer and close before it has read all
+	return next(bufio.NewReader(c), strings.HasPrefix(raw, "HEAD "))
+}
+
+// converse sends bytes and returns all answers until the server closes the connection, which it
+// does when the idle timeout is over.
+func (d *deployment) converse(raw string) (answers []answer, closed bool) {
+	d.t.Helper()
+	c := d.dial("http/1.1")
+	defer c.Close()
+	go io.WriteString(c, raw)
+	r := bufio.NewReader(c)
+	for {
+		a := next(r, false)
+		if a.status == 0 {
+			_, err := r.ReadByte()
+			return answers, !isTimeout(err)
+		}
+		answers = append(answers, a)
+	}
+}
+
+// next reads an answer. What a server says in between (100 Continue) is passed over.
+func next(r *bufio.Reader, toHead bool) answer {
+	method := http.MethodGet
+	if toHead {
+		method = http.MethodHead
+	}
+	resp, err := http.ReadResponse(r, &http.Request{Method: method})
+	if err != nil {
+		return answer{}
+	}
+	if resp.StatusCode < 200 {
+		return next(r, toHead)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return answer{}
+	}
+	return answer{resp.StatusCode, resp.Header, string(body)}
+}
+
+func isTimeout(err error) bool {
+	e, ok := err.(net.Error)
+	return ok && e.Timeout()
+}
+
+// untilClosed reads until the server ends the connection. It returns the first answer, if one
+// came, and how long it took; closed is false if the connection was still open after patience.
+func untilClosed(c net.Conn) (a answer, took time.Duration, closed bool) {
+	began := time.Now()
+	c.SetReadDeadline(began.Add(patience))
+	r := bufio.NewReader(c)
+	a = next(r, false)
+	_, err := io.Copy(io.Discard, r)
+	return a, time.Since(began), !isTimeout(err)
+}
+
+// drip writes text one byte at a time until the connection fails or the text ends.
+func drip(w io.Writer, text string) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for i := range len(text) {
+		if _, err := io.WriteString(w, text[i:i+1]); err != nil {
+			return
+		}
+		<-tick.C
+	}
+}
