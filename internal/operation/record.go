@@ -20,6 +20,9 @@ const (
 	maxHost        = 100
 )
 
+// recordFor bounds how long an entry may wait to be stored.
+const recordFor = 30 * time.Second
+
 // record makes the audit entry of a read or a refusal durable. It returns what the answer is to
 // be: the outcome so far, or, if the entry can't be stored, the reason why nothing is answered.
 func (c *Call) record(ctx context.Context, outcome error) error {
@@ -38,7 +41,7 @@ func (c *Call) record(ctx context.Context, outcome error) error {
 	}
 	if c.Caller.ObjectID == "" {
 		if outcome != nil {
-			e.Operation = "Authentication"
+			e.Operation, e.Vault = "Authentication", audit.Clean(c.Host.Vault, 24)
 			c.pipeline.Counter.Add(e)
 		}
 		return outcome
@@ -49,6 +52,9 @@ func (c *Call) record(ctx context.Context, outcome error) error {
 	if refused, ok := errors.AsType[*apierr.Error](outcome); ok && refused.Kind == apierr.UnavailableKind {
 		return outcome // nothing was executed, and there is nowhere to write
 	}
+	// The entry is stored even if the caller has hung up meanwhile.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
+	defer cancel()
 	if err := c.pipeline.DB.Append(ctx, e.Encode()); err != nil {
 		return c.refusal(ctx, err)
 	}

@@ -90,5 +90,4 @@ func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req
 	}
 	w.WriteHeader(resp.Status)
 	w.Write(resp.Body) // the peer may be gone; the entry says what was answered
-	rc.SetReadDeadline(time.Time{})
 }
