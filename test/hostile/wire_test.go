@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/go-json-experiment/json"
 )
@@ -86,27 +85,4 @@ func next(r *bufio.Reader, toHead bool) answer {
 func isTimeout(err error) bool {
 	e, ok := err.(net.Error)
 	return ok && e.Timeout()
-}
-
-// untilClosed reads until the server ends the connection. It returns the first answer, if one
-// came, and how long it took; closed is false if the connection was still open after patience.
-func untilClosed(c net.Conn) (a answer, took time.Duration, closed bool) {
-	began := time.Now()
-	c.SetReadDeadline(began.Add(patience))
-	r := bufio.NewReader(c)
-	a = next(r, false)
-	_, err := io.Copy(io.Discard, r)
-	return a, time.Since(began), !isTimeout(err)
-}
-
-// drip writes text one byte at a time until the connection fails or the text ends.
-func drip(w io.Writer, text string) {
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for i := range len(text) {
-		if _, err := io.WriteString(w, text[i:i+1]); err != nil {
-			return
-		}
-		<-tick.C
-	}
 }
