@@ -32,7 +32,7 @@ conformance: deps build
 
 # The long form of the crash rounds, for a machine that has an hour.
 torture: deps build
-	@STRONGROOM_TORTURE=long CGO_ENABLED=0 go test -count=1 -timeout 90m -run 'TestCrash' ./test/crash/
+	@TEST_TORTURE=long CGO_ENABLED=0 go test -count=1 -timeout 90m -run 'TestCrash' ./test/crash/
 
 fuzz:
 	@scripts/fuzz

@@ -9,6 +9,7 @@ package conformance
 import (
 	"fmt"
 	"os"
+	"slices"
 	"testing"
 	"text/tabwriter"
 	"time"
@@ -93,6 +94,8 @@ func judge(t *testing.T, d *deployment, all []combination) {
 			})
 		}
 	})
+	// go test -run may have left some out.
+	results = slices.DeleteFunc(results, func(r result) bool { return r.vault == "" })
 	d.checkAudit(t, results)
 	table = append(table, results...)
 }

@@ -30,9 +30,9 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// rounds is how often the server is killed; STRONGROOM_TORTURE=long makes it ten times as often.
+// rounds is how often the server is killed; TEST_TORTURE=long makes it ten times as often.
 func rounds(n int) int {
-	if os.Getenv("STRONGROOM_TORTURE") == "long" {
+	if os.Getenv("TEST_TORTURE") == "long" {
 		return 10 * n
 	}
 	return n

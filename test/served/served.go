@@ -89,11 +89,11 @@ func (s *Server) ListenBeside(other *Server) {
 	s.Listen = "127.0.0.2:" + port
 }
 
-// Binary is the path of the built binary, or of the one that STRONGROOM_BINARY names, such as one
+// Binary is the path of the built binary, or of the one that TEST_SERVER_BINARY names, such as one
 // with the race detector.
 func Binary(t testing.TB) string {
 	t.Helper()
-	path, err := filepath.Abs(cmp.Or(os.Getenv("STRONGROOM_BINARY"), "../../bin/strongroom"))
+	path, err := filepath.Abs(cmp.Or(os.Getenv("TEST_SERVER_BINARY"), "../../bin/strongroom"))
 	if err != nil {
 		t.Fatal(err)
 	}
