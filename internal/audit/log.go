@@ -96,9 +96,10 @@ func Last(tx *db.Tx) (int64, error) { return lastPosition(tx) }
 // Read returns at least one and about limit entries from position from on, in order; none when
 // the log ends before it.
 func Read(tx *db.Tx, from int64, limit int) ([]Positioned, error) {
+	// The row that holds from begins at or before it; the index finds it without a walk.
 	const q = `
 		SELECT position, records FROM journal
-		WHERE position + entries > $1
+		WHERE position >= COALESCE((SELECT MAX(position) FROM journal WHERE position <= $1), 0)
 		ORDER BY position
 		LIMIT $2`
 	var out []Positioned

@@ -9,6 +9,7 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 	"strongroom/internal/resource"
 )
@@ -30,7 +31,7 @@ type Assignment struct {
 // maxDescription is the limit of an assignment's description (Azure RBAC limits: 2 KB).
 const maxDescription = 2048
 
-const columns = `assignment_id, scope, role_definition_id, principal_id, principal_type,
+const columns = `assignment_id, scope_key, scope, role_definition_id, principal_id, principal_type,
 	description, created_by, created_us, updated_by, updated_us, row_mac`
 
 const listAssignments = `
@@ -63,8 +64,8 @@ func (s *Store) checkAssignment(tx *db.Tx, a *Assignment) error {
 	if _, ok := RoleByID(a.RoleDefinitionID); !ok {
 		return apierr.NotFound("RoleDefinitionDoesNotExist", "The specified role definition with ID '%s' does not exist.", a.RoleDefinitionID)
 	}
-	if len(a.Description) > maxDescription {
-		return apierr.BadRequest("BadRequestFormat", "The description has %d bytes; want at most %d.", len(a.Description), maxDescription)
+	if len(a.Description) > maxDescription || strings.Contains(a.Description, "\x00") {
+		return apierr.BadRequest("BadRequestFormat", "The description has %d bytes; want at most %d, without the character U+0000.", len(a.Description), maxDescription)
 	}
 	p, err := s.Identity.Principal(tx, a.PrincipalID)
 	if refusal, ok := apierr.As(err); ok && refusal.Kind == apierr.NotFoundKind {
@@ -133,9 +134,12 @@ func (s *Store) Assignment(tx *db.Tx, scope resource.Scope, id string) (Assignme
 		SELECT ` + columns + `
 		FROM role_assignments
 		WHERE tenant_id = $1 AND scope_key = $2 AND assignment_id = $3`
-	found, err := s.query(tx, q, s.Tenant, scope.Key(), strings.ToLower(id))
-	if err != nil {
-		return Assignment{}, err
+	var found []Assignment
+	if resource.IsGUID(id) { // else no row has it, and PostgreSQL may not even take the text
+		var err error
+		if found, err = s.query(tx, q, s.Tenant, scope.Key(), strings.ToLower(id)); err != nil {
+			return Assignment{}, err
+		}
 	}
 	if len(found) == 0 {
 		return Assignment{}, apierr.NotFound("RoleAssignmentNotFound", "The role assignment '%s' is not found.", id)
@@ -239,8 +243,9 @@ func (s *Store) scan(row db.Scanner) (Assignment, error) {
 	var a Assignment
 	var description sql.NullString
 	var created, updated int64
+	var key string
 	var mac []byte
-	err := row.Scan(&a.ID, &a.Scope, &a.RoleDefinitionID, &a.PrincipalID, &a.PrincipalType,
+	err := row.Scan(&a.ID, &key, &a.Scope, &a.RoleDefinitionID, &a.PrincipalID, &a.PrincipalType,
 		&description, &a.CreatedBy, &created, &a.UpdatedBy, &updated, &mac)
 	if err != nil {
 		return Assignment{}, err
@@ -249,6 +254,10 @@ func (s *Store) scan(row db.Scanner) (Assignment, error) {
 	a.Created, a.Updated = time.UnixMicro(created).UTC(), time.UnixMicro(updated).UTC()
 	if err := s.Ring.CheckRow(mac, "role_assignments", s.fields(a)...); err != nil {
 		return Assignment{}, errors.Join(fmt.Errorf("role assignment %q", a.ID), err)
+	}
+	// Removal finds a row by its key: under another's it would outlive its scope.
+	if key != (resource.Scope{Text: a.Scope}).Key() {
+		return Assignment{}, fmt.Errorf("role assignment %q: its key is not that of its scope: %w", a.ID, envelope.ErrTampered)
 	}
 	return a, nil
 }

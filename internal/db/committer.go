@@ -215,7 +215,11 @@ func (d *DB) commit(batch []*job) (err error) {
 	if err := d.storeJournal(tx, id); err != nil {
 		return err
 	}
-	if err := stx.Commit(); err != nil {
+	err = stx.Commit()
+	if isRolledBack(err) {
+		return fmt.Errorf("commit: a statement of the job had failed: %w", err)
+	}
+	if err != nil {
 		return d.settle(id, records > 0, err)
 	}
 	return nil
@@ -255,7 +259,12 @@ func (d *DB) run(tx *Tx, j *job, alone bool) error {
 			return nil
 		}
 		_, err := tx.Exec(`RELEASE SAVEPOINT job`)
-		return err
+		if err == nil {
+			return nil
+		}
+		// PostgreSQL refuses to go on after a statement that failed, even one whose error the job
+		// has kept to itself.
+		j.err = fmt.Errorf("a statement of the job had failed: %w", err)
 	}
 	tx.records, tx.revisions = tx.records[:mark], revisions
 	if d.engine.isConflict(j.err) || d.engine.isUnavailable(j.err) {

@@ -105,3 +105,7 @@ func isUniquePostgreSQL(err error) bool {
 	pe, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && pe.Code == "23505"
 }
+
+// isRolledBack says whether the server answered COMMIT with a rollback, as it does after a
+// statement that failed: nothing is stored, and that is certain.
+func isRolledBack(err error) bool { return errors.Is(err, pgx.ErrTxCommitRollback) }

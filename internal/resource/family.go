@@ -57,7 +57,7 @@ type Families []Family
 // most a port is nobody's: parts of it come back in ids, links and the challenge.
 func (fs Families) Resolve(host string) (Host, bool) {
 	m := hostHeader.FindStringSubmatch(host)
-	if m == nil {
+	if m == nil || !isPort(m[2]) {
 		return Host{}, false
 	}
 	name, port := m[1], m[2]
@@ -83,6 +83,15 @@ func (fs Families) Resolve(host string) (Host, bool) {
 		return h, true
 	}
 	return Host{}, false
+}
+
+// isPort says whether s is empty or a colon and a port number.
+func isPort(s string) bool {
+	if s == "" {
+		return true
+	}
+	_, err := strconv.ParseUint(s[1:], 10, 16)
+	return err == nil
 }
 
 func isRegional(host, login string) bool {

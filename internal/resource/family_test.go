@@ -53,7 +53,7 @@ func TestResolveRefuses(t *testing.T) {
 		"example.org", "vault.example.org", ".vault.example.org", "..vault.example.org", "vault.example.org.evil.net",
 		"dev.vault.example.org..", "a.b.vault.example.org", "devvault.example.org", "dev.vault.example.orgx",
 		"dev_1.vault.example.org", "dev vault.example.org", "dev.vault.example.org:", "dev.vault.example.org:x",
-		"dev.vault.example.org:123456", "dev.vault.example.org:1:2", "dev.vault.example.org:80\", x=\"y",
+		"dev.vault.example.org:123456", "dev.vault.example.org:65536", "dev.vault.example.org:1:2", "dev.vault.example.org:80\", x=\"y",
 		"dev.vault.example.org\r\nX: y", "dev.vault.example.org/", "dev.vault.example.org\x00", "user@dev.vault.example.org",
 		"xlogin.example.org", "a.b.login.example.org", ".login.example.org", "\".login.example.org", "a:b.login.example.org",
 		"x.management.example.org", "x.graph.example.org", "login.example.org,management.example.org",

@@ -9,6 +9,7 @@ package schedule
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -122,59 +123,73 @@ func (s *Scheduler) pruneEvents(ctx context.Context) error {
 	})
 }
 
+// purgeSecrets purges what has reached its date. One that fails does not keep those behind it
+// waiting: it is met again in the next round.
 func (s *Scheduler) purgeSecrets(ctx context.Context) error {
 	var due []secrets.Due
 	names := map[string]string{}
+	var failed []error
 	err := s.DB.View(ctx, func(tx *db.Tx) (err error) {
-		if due, err = s.Secrets.Due(tx, purgeAtOnce); err != nil {
-			return err
-		}
+		due, err = s.Secrets.Due(tx, purgeAtOnce)
 		for _, d := range due {
 			v, err := s.Vaults.ByID(tx, d.VaultID)
 			if err != nil {
-				return err
+				failed = append(failed, fmt.Errorf("purge secret %s: %w", d.Name, err))
+				continue
 			}
 			names[d.VaultID] = v.Name
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
 	}
 	for _, d := range due {
-		family := s.Pipeline.Families[0]
+		name, ok := names[d.VaultID]
+		if !ok {
+			continue
+		}
 		r := &operation.Request{
 			Method: "DELETE", Path: "/deletedsecrets/" + url.PathEscape(d.Name), Query: "api-version=7.6",
-			Host: family.VaultHost(names[d.VaultID]), Caller: operation.System(),
+			Host: s.Pipeline.Families[0].VaultHost(name), Caller: operation.System(),
 		}
 		if resp := s.Pipeline.Do(ctx, s.DataPlane, r); resp.Status >= 300 {
-			return fmt.Errorf("purge secret %s of vault %s: status %d", d.Name, d.VaultID, resp.Status)
+			failed = append(failed, fmt.Errorf("purge secret %s of vault %s: status %d", d.Name, d.VaultID, resp.Status))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
+// purgeVaults is purgeSecrets for whole vaults.
 func (s *Scheduler) purgeVaults(ctx context.Context) error {
 	var due []vaults.Vault
-	err := s.DB.View(ctx, func(tx *db.Tx) (err error) {
-		due, err = s.Vaults.Due(tx, purgeAtOnce)
+	var failed []error
+	err := s.DB.View(ctx, func(tx *db.Tx) error {
+		ids, err := s.Vaults.Due(tx, purgeAtOnce)
+		for _, id := range ids {
+			v, err := s.Vaults.ByID(tx, id)
+			if err != nil {
+				failed = append(failed, fmt.Errorf("purge vault %s: %w", id, err))
+				continue
+			}
+			due = append(due, v)
+		}
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	for _, v := range due {
-		family := s.Pipeline.Families[0]
 		r := &operation.Request{
 			Method: "POST", Query: "api-version=2026-02-01",
 			Path: "/subscriptions/" + v.Subscription + "/providers/Microsoft.KeyVault/locations/" +
 				url.PathEscape(v.Location) + "/deletedVaults/" + url.PathEscape(v.Name) + "/purge",
-			Host:   family.ManagementHost(),
+			Host:   s.Pipeline.Families[0].ManagementHost(),
 			Caller: operation.System(),
 		}
 		if resp := s.Pipeline.Do(ctx, s.Management, r); resp.Status >= 300 {
-			return fmt.Errorf("purge vault %s: status %d", v.ID, resp.Status)
+			failed = append(failed, fmt.Errorf("purge vault %s: status %d", v.ID, resp.Status))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }

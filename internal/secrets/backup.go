@@ -37,7 +37,7 @@ type archivedVersion struct {
 	Created     int64             `json:"created_us"`
 	Updated     int64             `json:"updated_us"`
 	ContentType *string           `json:"contentType"`
-	Tags        map[string]string `json:"tags"`
+	Tags        map[string]string `json:"tags,omitzero"` // absent, not empty, if never set
 	Value       plaintext         `json:"value"`
 }
 
@@ -147,7 +147,7 @@ func (s *Store) Restore(tx *db.Tx, vault vaults.Vault, a Archive, id string) (Se
 	case exists:
 		return Secret{}, restoreConflict(id)
 	}
-	h = head{nameKey: strings.ToLower(a.Name), name: a.Name, created: tx.Now}
+	h = head{tenant: s.Tenant, nameKey: strings.ToLower(a.Name), name: a.Name, created: tx.Now}
 	var v Secret
 	for _, old := range a.Versions {
 		h.newest++

@@ -36,6 +36,9 @@ func (s *Store) version(tx *db.Tx, vaultID, name, version string) (head, Secret,
 	q := latest
 	if version != "" {
 		q = named
+		if !versionID.MatchString(version) { // no row has it, and PostgreSQL may not even take the text
+			return head{}, Secret{}, notFound(name, version)
+		}
 	}
 	h, v, err := s.scan(vaultID, tx.QueryRow(q, vaultID, strings.ToLower(name), strings.ToLower(version)))
 	if errors.Is(err, db.ErrNoRows) || err == nil && h.isDeleted() {

@@ -16,6 +16,7 @@ import (
 
 // A head is the row that says what a secret is now.
 type head struct {
+	tenant     string
 	nameKey    string
 	name       string
 	newest     int64 // ordinal of the latest version
@@ -27,9 +28,9 @@ type head struct {
 
 func (h head) isDeleted() bool { return h.deleted.Valid }
 
-const headColumns = `h.name_key, h.name, h.newest, h.generation, h.created_us, h.deleted_us, h.purge_us, h.row_mac`
+const headColumns = `h.tenant_id, h.name_key, h.name, h.newest, h.generation, h.created_us, h.deleted_us, h.purge_us, h.row_mac`
 
-const versionColumns = `v.version, v.ordinal, v.enabled, v.not_before_us, v.expires_us, v.created_us, v.updated_us,
+const versionColumns = `v.tenant_id, v.version, v.ordinal, v.enabled, v.not_before_us, v.expires_us, v.created_us, v.updated_us,
 	v.content_type, v.tags, v.value_sealed, v.row_mac`
 
 const latestColumns = headColumns + `, ` + versionColumns
@@ -55,7 +56,7 @@ func (s *Store) readHead(tx *db.Tx, vaultID, name string) (h head, ok bool, err 
 
 // into lists where the columns of headColumns go.
 func (h *head) into(mac *[]byte) []any {
-	return []any{&h.nameKey, &h.name, &h.newest, &h.generation, (*microTime)(&h.created), &h.deleted, &h.purge, mac}
+	return []any{&h.tenant, &h.nameKey, &h.name, &h.newest, &h.generation, (*microTime)(&h.created), &h.deleted, &h.purge, mac}
 }
 
 // A microTime scans a column of microseconds.
@@ -71,8 +72,8 @@ func (t *microTime) Scan(v any) error {
 	return nil
 }
 
-func (s *Store) headFields(vaultID string, h head) []any {
-	return []any{s.Tenant, vaultID, h.nameKey, h.name, h.newest, h.generation, h.created.UnixMicro(), nullable(h.deleted), nullable(h.purge)}
+func headFields(vaultID string, h head) []any {
+	return []any{h.tenant, vaultID, h.nameKey, h.name, h.newest, h.generation, h.created.UnixMicro(), nullable(h.deleted), nullable(h.purge)}
 }
 
 func nullable(n sql.NullInt64) any {
@@ -83,7 +84,7 @@ func nullable(n sql.NullInt64) any {
 }
 
 func (s *Store) checkHead(vaultID string, h *head, mac []byte) error {
-	if err := s.Ring.CheckRow(mac, "secrets", s.headFields(vaultID, *h)...); err != nil {
+	if err := s.Ring.CheckRow(mac, "secrets", headFields(vaultID, *h)...); err != nil {
 		return fmt.Errorf("secret %s in vault %s: %w", h.nameKey, vaultID, err)
 	}
 	return nil
@@ -97,7 +98,7 @@ func (s *Store) writeHead(tx *db.Tx, vaultID string, h head) error {
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 		ON CONFLICT (vault_id, name_key) DO UPDATE
 		SET newest = $5, generation = $6, deleted_us = $8, purge_us = $9, row_mac = $10`
-	fields := s.headFields(vaultID, h)
+	fields := headFields(vaultID, h)
 	if _, err := tx.Exec(q, append(fields, s.Ring.RowMAC("secrets", fields...))...); err != nil {
 		return fmt.Errorf("store the head of a secret: %w", err)
 	}
@@ -108,13 +109,14 @@ func (s *Store) writeHead(tx *db.Tx, vaultID string, h head) error {
 // into lists where the columns of versionColumns go.
 func (v *Secret) into(row *versionRow) []any {
 	return []any{
-		&v.Version, &v.ordinal, &v.Enabled, &row.notBefore, &row.expires, (*microTime)(&v.Created), (*microTime)(&v.Updated),
+		&row.tenant, &v.Version, &v.ordinal, &v.Enabled, &row.notBefore, &row.expires, (*microTime)(&v.Created), (*microTime)(&v.Updated),
 		&v.ContentType, &row.tags, &v.sealed, &row.mac,
 	}
 }
 
 // A versionRow holds the columns that are not in the form of the Secret.
 type versionRow struct {
+	tenant             string
 	notBefore, expires sql.NullInt64
 	tags               *string
 	mac                []byte
@@ -123,7 +125,7 @@ type versionRow struct {
 // finish checks a scanned version and completes it.
 func (s *Store) finish(vaultID string, h head, v *Secret, row versionRow) error {
 	v.Name, v.NotBefore, v.Expires = h.name, seconds(row.notBefore), seconds(row.expires)
-	if err := s.Ring.CheckRow(row.mac, "secret_versions", s.versionFields(vaultID, h.nameKey, *v, row.tags)...); err != nil {
+	if err := s.Ring.CheckRow(row.mac, "secret_versions", versionFields(row.tenant, vaultID, h.nameKey, *v, row.tags)...); err != nil {
 		return fmt.Errorf("secret %s/%s in vault %s: %w", h.nameKey, v.Version, vaultID, err)
 	}
 	if row.tags == nil {
@@ -151,9 +153,9 @@ func micros(at *int64) any {
 }
 
 // versionFields are all columns of a version's row, in the order of the schema.
-func (s *Store) versionFields(vaultID, nameKey string, v Secret, tags *string) []any {
+func versionFields(tenant, vaultID, nameKey string, v Secret, tags *string) []any {
 	return []any{
-		s.Tenant, vaultID, nameKey, v.Version, v.ordinal, v.Enabled, micros(v.NotBefore), micros(v.Expires),
+		tenant, vaultID, nameKey, v.Version, v.ordinal, v.Enabled, micros(v.NotBefore), micros(v.Expires),
 		v.Created.UnixMicro(), v.Updated.UnixMicro(), v.ContentType, tags, v.sealed,
 	}
 }
@@ -180,7 +182,7 @@ func (s *Store) insertVersion(tx *db.Tx, vaultID, nameKey string, v Secret) erro
 		INSERT INTO secret_versions (tenant_id, vault_id, name_key, version, ordinal, enabled, not_before_us, expires_us,
 			created_us, updated_us, content_type, tags, value_sealed, row_mac)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
-	fields := s.versionFields(vaultID, nameKey, v, tags)
+	fields := versionFields(s.Tenant, vaultID, nameKey, v, tags)
 	if _, err := tx.Exec(q, append(fields, s.Ring.RowMAC("secret_versions", fields...))...); err != nil {
 		return fmt.Errorf("store a version: %w", err)
 	}
@@ -197,7 +199,7 @@ func (s *Store) updateVersion(tx *db.Tx, vaultID, nameKey string, v Secret) erro
 		SET enabled = $4, not_before_us = $5, expires_us = $6, updated_us = $7, content_type = $8, tags = $9, row_mac = $10
 		WHERE vault_id = $1 AND name_key = $2 AND ordinal = $3`
 	_, err = tx.Exec(q, vaultID, nameKey, v.ordinal, v.Enabled, micros(v.NotBefore), micros(v.Expires), v.Updated.UnixMicro(),
-		v.ContentType, tags, s.Ring.RowMAC("secret_versions", s.versionFields(vaultID, nameKey, v, tags)...))
+		v.ContentType, tags, s.Ring.RowMAC("secret_versions", versionFields(s.Tenant, vaultID, nameKey, v, tags)...))
 	if err != nil {
 		return fmt.Errorf("update a version: %w", err)
 	}

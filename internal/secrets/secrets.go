@@ -10,6 +10,7 @@
 package secrets
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -85,6 +86,9 @@ type Date struct {
 	At    *int64
 }
 
+// versionID matches what NewVersion makes, in any letter case.
+var versionID = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)
+
 // CheckName refuses what can't name a secret.
 func CheckName(name string) error {
 	if !resource.IsObjectName(name) {
@@ -135,6 +139,9 @@ func checkAttributes(notBefore, expires *int64, contentType *string, tags map[st
 	}
 	if contentType != nil && len([]rune(*contentType)) > MaxContentType {
 		return badValue("contentType has more than %d characters", MaxContentType)
+	}
+	if contentType != nil && strings.Contains(*contentType, "\x00") { // PostgreSQL's texts do not hold it
+		return badValue("contentType has the character U+0000")
 	}
 	if len(tags) > MaxTags {
 		return badValue("there are %d tags; want at most %d", len(tags), MaxTags)

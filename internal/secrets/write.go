@@ -26,7 +26,7 @@ func (s *Store) Set(tx *db.Tx, vault vaults.Vault, name, version string, d Draft
 		return Secret{}, recoverable(h.name)
 	}
 	if !exists {
-		h = head{nameKey: strings.ToLower(name), name: name, created: tx.Now}
+		h = head{tenant: s.Tenant, nameKey: strings.ToLower(name), name: name, created: tx.Now}
 	}
 	h.newest++
 	v := Secret{

@@ -2,6 +2,7 @@ package vaults
 
 import (
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -20,6 +21,20 @@ const (
 )
 
 func validName(name string) bool { return resource.IsVaultName(name) }
+
+// location is what a location may be called once blanks are out of it: there is no list of them.
+var location = regexp.MustCompile(`^[a-z0-9][-a-z0-9_.]{0,89}$`)
+
+// checkLocation refuses what names no location.
+func checkLocation(name string) error {
+	switch {
+	case name == "":
+		return apierr.BadRequest("LocationRequired", "The location property is required for this definition.")
+	case !location.MatchString(locationKey(name)):
+		return apierr.BadRequest("RegionNotSupported", "The location %q is not valid; want up to 90 letters, digits, '-', '_', '.' and blanks.", name)
+	}
+	return nil
+}
 
 // check refuses a change that breaks a rule, before anything of it is applied.
 func (s *Store) check(v Vault, c Change) error {

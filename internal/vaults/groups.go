@@ -10,6 +10,7 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 )
 
 // A ResourceGroup holds vaults.
@@ -26,7 +27,7 @@ type ResourceGroup struct {
 // (Azure naming rules, Microsoft.Resources/resourceGroups).
 var groupName = regexp.MustCompile(`^[-\w._()]{0,89}[-\w_()]$`)
 
-const groupColumns = `subscription_id, name, location, tags, created_us, updated_us, row_mac`
+const groupColumns = `subscription_id, name_key, name, location, tags, created_us, updated_us, row_mac`
 
 // Group returns a resource group.
 func (s *Store) Group(tx *db.Tx, subscription, name string) (ResourceGroup, error) {
@@ -34,9 +35,12 @@ func (s *Store) Group(tx *db.Tx, subscription, name string) (ResourceGroup, erro
 		SELECT ` + groupColumns + `
 		FROM resource_groups
 		WHERE tenant_id = $1 AND subscription_id = $2 AND name_key = $3`
-	found, err := s.queryGroups(tx, q, s.Tenant, strings.ToLower(subscription), strings.ToLower(name))
-	if err != nil {
-		return ResourceGroup{}, err
+	var found []ResourceGroup
+	if groupName.MatchString(name) { // else no group has it, and PostgreSQL may not even take the text
+		var err error
+		if found, err = s.queryGroups(tx, q, s.Tenant, strings.ToLower(subscription), strings.ToLower(name)); err != nil {
+			return ResourceGroup{}, err
+		}
 	}
 	if len(found) == 0 {
 		return ResourceGroup{}, apierr.NotFound("ResourceGroupNotFound", "Resource group '%s' could not be found.", name)
@@ -59,8 +63,8 @@ func (s *Store) PutGroup(tx *db.Tx, g ResourceGroup) (stored ResourceGroup, crea
 	if !groupName.MatchString(g.Name) {
 		return g, false, apierr.BadRequest("InvalidResourceGroup", "The resource group name '%s' is not valid; want 1 to 90 letters, digits, '-', '_', '.', '(' or ')', not ending in a full stop.", g.Name)
 	}
-	if g.Location == "" {
-		return g, false, apierr.BadRequest("LocationRequired", "The location property is required for this definition.")
+	if err := checkLocation(g.Location); err != nil {
+		return g, false, err
 	}
 	if err := CheckTags(g.Tags); err != nil {
 		return g, false, err
@@ -112,15 +116,18 @@ func (s *Store) queryGroups(tx *db.Tx, q string, args ...any) ([]ResourceGroup, 
 	out := []ResourceGroup{}
 	err := tx.Query(func(row db.Scanner) error {
 		var g ResourceGroup
-		var tags string
+		var key, tags string
 		var created, updated int64
 		var mac []byte
-		if err := row.Scan(&g.Subscription, &g.Name, &g.Location, &tags, &created, &updated, &mac); err != nil {
+		if err := row.Scan(&g.Subscription, &key, &g.Name, &g.Location, &tags, &created, &updated, &mac); err != nil {
 			return err
 		}
 		g.Created, g.Updated = time.UnixMicro(created).UTC(), time.UnixMicro(updated).UTC()
 		if err := s.Ring.CheckRow(mac, "resource_groups", s.groupFields(g, tags)...); err != nil {
 			return fmt.Errorf("resource group %q: %w", g.Name, err)
+		}
+		if key != strings.ToLower(g.Name) {
+			return fmt.Errorf("resource group %q: its key is not that of its name: %w", g.Name, envelope.ErrTampered)
 		}
 		err := json.Unmarshal([]byte(tags), &g.Tags)
 		out = append(out, g)

@@ -43,8 +43,11 @@ func (s *Store) Create(tx *db.Tx, id, subscription, group, name string, c Change
 	if err := s.checkFree(tx, name); err != nil {
 		return Vault{}, err
 	}
-	if c.Location == nil || *c.Location == "" {
-		return Vault{}, apierr.BadRequest("LocationRequired", "The location property is required for this definition.")
+	if c.Location == nil {
+		c.Location = new(string)
+	}
+	if err := checkLocation(*c.Location); err != nil {
+		return Vault{}, err
 	}
 	if c.SKUName == nil {
 		return Vault{}, missing("sku")

@@ -10,9 +10,10 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 )
 
-const columns = `vault_id, subscription_id, group_name, name, location, sku, rbac, retention_days, purge_protection,
+const columns = `vault_id, subscription_id, group_key, group_name, name_key, name, location, sku, rbac, retention_days, purge_protection,
 	properties, tags, created_by, created_us, updated_by, updated_us, deleted_us, purge_us, data_key_sealed, row_mac`
 
 // Named returns the vault of a name that lives. The name decides alone: vault names are unique
@@ -27,6 +28,9 @@ func (s *Store) Named(tx *db.Tx, name string) (Vault, error) {
 
 // named returns the vault of a name, deleted or not.
 func (s *Store) named(tx *db.Tx, name string) (Vault, error) {
+	if !validName(name) { // no vault has it, and PostgreSQL may not even take the text
+		return Vault{}, notFound(name)
+	}
 	const q = `SELECT ` + columns + ` FROM vaults WHERE tenant_id = $1 AND name_key = $2`
 	found, err := s.query(tx, q, s.Tenant, strings.ToLower(name))
 	if err != nil {
@@ -93,15 +97,26 @@ func (s *Store) ListDeleted(tx *db.Tx, subscription string, p Page) ([]Vault, er
 	return s.query(tx, q, s.Tenant, strings.ToLower(subscription), p.After, p.Limit)
 }
 
-// Due returns names of deleted vaults whose date of purge has come.
-func (s *Store) Due(tx *db.Tx, limit int) ([]Vault, error) {
+// Due returns the ids of deleted vaults whose date of purge has come. Rows are not checked: the
+// purge does that, and one that does not verify must not hide the others.
+func (s *Store) Due(tx *db.Tx, limit int) ([]string, error) {
 	const q = `
-		SELECT ` + columns + `
+		SELECT vault_id
 		FROM vaults
 		WHERE tenant_id = $1 AND purge_us IS NOT NULL AND purge_us <= $2
 		ORDER BY purge_us, vault_id
 		LIMIT $3`
-	return s.query(tx, q, s.Tenant, tx.Micros(), limit)
+	var ids []string
+	err := tx.Query(func(row db.Scanner) error {
+		var id string
+		err := row.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, q, s.Tenant, tx.Micros(), limit)
+	if err != nil {
+		return nil, fmt.Errorf("find vaults that are due for purge: %w", err)
+	}
+	return ids, nil
 }
 
 // GetDeleted returns a deleted vault of a subscription and location.
@@ -134,11 +149,11 @@ func (s *Store) query(tx *db.Tx, q string, args ...any) ([]Vault, error) {
 
 func (s *Store) scan(row db.Scanner) (Vault, error) {
 	var v Vault
-	var properties, tags string
+	var groupKey, nameKey, properties, tags string
 	var created, updated int64
 	var deleted, purge sql.NullInt64
 	var mac []byte
-	err := row.Scan(&v.ID, &v.Subscription, &v.Group, &v.Name, &v.Location, &v.SKU, &v.RBAC, &v.RetentionDays, &v.PurgeProtection,
+	err := row.Scan(&v.ID, &v.Subscription, &groupKey, &v.Group, &nameKey, &v.Name, &v.Location, &v.SKU, &v.RBAC, &v.RetentionDays, &v.PurgeProtection,
 		&properties, &tags, &v.CreatedBy, &created, &v.UpdatedBy, &updated, &deleted, &purge, &v.DataKeySealed, &mac)
 	if err != nil {
 		return Vault{}, err
@@ -147,6 +162,10 @@ func (s *Store) scan(row db.Scanner) (Vault, error) {
 	v.Deleted, v.Purge = fromMicros(deleted), fromMicros(purge)
 	if err := s.Ring.CheckRow(mac, "vaults", s.fields(v, properties, tags)...); err != nil {
 		return Vault{}, fmt.Errorf("vault %s: %w", v.ID, err)
+	}
+	// A vault is found by its keys: with another's it would be served in that one's place.
+	if groupKey != strings.ToLower(v.Group) || nameKey != strings.ToLower(v.Name) {
+		return Vault{}, fmt.Errorf("vault %s: its keys are not those of its names: %w", v.ID, envelope.ErrTampered)
 	}
 	if err := json.Unmarshal([]byte(properties), &v.Properties); err != nil {
 		return Vault{}, fmt.Errorf("vault %s: read properties: %w", v.ID, err)

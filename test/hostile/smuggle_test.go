@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -18,7 +19,7 @@ func TestSmuggling(t *testing.T) {
 	const put = "PUT /secrets/smuggled-name_?api-version=7.6" // its name is refused: 400 once the body is read
 	const body = `{"value":"x"}`
 	chunk := fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", len(body), body)
-	for _, tt := range []struct {
+	tests := []struct {
 		name string
 		raw  string
 		want []int // of the first answer
@@ -52,21 +53,32 @@ func TestSmuggling(t *testing.T) {
 		{"token in a trailer", request("GET /secrets/kept?api-version=7.6", "Transfer-Encoding: chunked", "Trailer: Authorization") +
 			"0\r\nAuthorization: Bearer " + d.token + "\r\n\r\n", []int{401}},
 		{"unknown expectation", request(put, d.allow(), "Expect: a miracle", "Content-Length: 13") + body, []int{417}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			answers, closed := d.converse(tt.raw)
-			if len(answers) == 0 || !slices.Contains(tt.want, answers[0].status) {
-				t.Errorf("%.200q: got %v, want first one of %v", tt.raw, answers, tt.want)
-			}
-			for _, a := range answers[min(1, len(answers)):] {
-				if a.status != 401 && a.status != 400 {
-					t.Errorf("%.200q: what was smuggled got %d %s, want 401", tt.raw, a.status, a.body)
-				}
-			}
-			if !closed {
-				t.Error("the connection was still open long after the idle timeout")
-			}
-			d.unchanged(tt.name)
-		})
+	}
+	conversations := make([]conversation, len(tests))
+	var all sync.WaitGroup
+	for i, tt := range tests { // at once: each lasts until the server is tired of it
+		c := d.dial("http/1.1")
+		all.Go(func() { conversations[i] = converse(c, tt.raw) })
+	}
+	all.Wait()
+	for i, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { conversations[i].check(t, tt.want) })
+	}
+	d.unchanged("smuggling")
+}
+
+// check wants the first answer to be one of those given, and all others to be refusals.
+func (c conversation) check(t *testing.T, want []int) {
+	t.Helper()
+	if !c.closed {
+		t.Error("the connection was still open long after the timeouts")
+	}
+	if len(c.answers) == 0 || !slices.Contains(want, c.answers[0].status) {
+		t.Fatalf("got %v, want first one of %v", c.answers, want)
+	}
+	for _, a := range c.answers[1:] {
+		if a.status != 401 && a.status != 400 {
+			t.Errorf("what was smuggled got %d %s, want 401", a.status, a.body)
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 )
@@ -43,11 +44,14 @@ func (d *deployment) ask(raw string) answer {
 	return next(bufio.NewReader(c), strings.HasPrefix(raw, "HEAD "))
 }
 
-// converse sends bytes and returns all answers until the server closes the connection, which it
-// does when the idle timeout is over.
-func (d *deployment) converse(raw string) (answers []answer, closed bool) {
-	d.t.Helper()
-	c := d.dial("http/1.1")
+// A conversation is all that a server says on a connection.
+type conversation struct {
+	answers []answer
+	closed  bool // by the server; else it was still open after patience
+}
+
+// converse sends bytes and reads answers until the server closes the connection.
+func converse(c net.Conn, raw string) (out conversation) {
 	defer c.Close()
 	go io.WriteString(c, raw)
 	r := bufio.NewReader(c)
@@ -55,9 +59,10 @@ func (d *deployment) converse(raw string) (answers []answer, closed bool) {
 		a := next(r, false)
 		if a.status == 0 {
 			_, err := r.ReadByte()
-			return answers, !isTimeout(err)
+			out.closed = !isTimeout(err)
+			return out
 		}
-		answers = append(answers, a)
+		out.answers = append(out.answers, a)
 	}
 }
 
@@ -85,4 +90,27 @@ func next(r *bufio.Reader, toHead bool) answer {
 func isTimeout(err error) bool {
 	e, ok := err.(net.Error)
 	return ok && e.Timeout()
+}
+
+// untilClosed reads until the server ends the connection. It returns the first answer, if one
+// came, and how long it took; closed is false if the connection was still open after patience.
+func untilClosed(c net.Conn) (a answer, took time.Duration, closed bool) {
+	began := time.Now()
+	c.SetReadDeadline(began.Add(patience))
+	r := bufio.NewReader(c)
+	a = next(r, false)
+	_, err := io.Copy(io.Discard, r)
+	return a, time.Since(began), !isTimeout(err)
+}
+
+// drip writes text one byte at a time until the connection fails or the text ends.
+func drip(w io.Writer, text string) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for i := range len(text) {
+		if _, err := io.WriteString(w, text[i:i+1]); err != nil {
+			return
+		}
+		<-tick.C
+	}
 }

@@ -1,0 +1,284 @@
+package db_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"strongroom/internal/db"
+	"strongroom/internal/db/dbtest"
+)
+
+// A cutter stands between us and PostgreSQL and understands just enough of its protocol to see a
+// COMMIT go by. Once armed it cuts the connection at the next one, so that nobody hears how the
+// commit ended. Everything else passes.
+type cutter struct {
+	listener net.Listener
+	server   string
+	armed    atomic.Bool
+	// commit says what to do with the cut COMMIT: it is called after the client has lost its
+	// connection, with that of the server, still open.
+	commit func(server net.Conn, message []byte)
+	wg     sync.WaitGroup
+}
+
+// newCutter returns the cutter and options that lead through it.
+func newCutter(t *testing.T, o db.Options, commit func(server net.Conn, message []byte)) (*cutter, db.Options) {
+	t.Helper()
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{listener: l, server: u.Host, commit: commit}
+	c.wg.Go(c.serve)
+	t.Cleanup(func() { l.Close(); c.wg.Wait() })
+	u.Host = l.Addr().String()
+	o.URL = u.String()
+	return c, o
+}
+
+func (c *cutter) serve() {
+	for {
+		client, err := c.listener.Accept()
+		if err != nil {
+			return
+		}
+		c.wg.Go(func() { c.pass(client) })
+	}
+}
+
+func (c *cutter) pass(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", c.server)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	c.wg.Go(func() {
+		io.Copy(client, server)
+		client.Close()
+	})
+	for first := true; ; first = false {
+		message, err := readMessage(client, first)
+		if err != nil {
+			return
+		}
+		if bytes.HasPrefix(message, []byte("Q")) && bytes.EqualFold(message[5:], []byte("commit\x00")) && c.armed.CompareAndSwap(true, false) {
+			client.Close()
+			c.commit(server, message)
+			return
+		}
+		if _, err := server.Write(message); err != nil {
+			return
+		}
+	}
+}
+
+// readMessage reads one message of the client: a type, which the first has not, a length that
+// counts itself, and the rest.
+func readMessage(r io.Reader, first bool) ([]byte, error) {
+	head := make([]byte, 5)
+	if first {
+		head = head[:4]
+	}
+	if _, err := io.ReadFull(r, head); err != nil {
+		return nil, err
+	}
+	n := int(binary.BigEndian.Uint32(head[len(head)-4:])) - 4
+	message := append(head, make([]byte, n)...)
+	_, err := io.ReadFull(r, message[len(head):])
+	return message, err
+}
+
+// awaitProbe waits until some connection waits for another's transaction: the probe does, if it
+// asks while the commit in question is still open.
+func awaitProbe(t *testing.T, o db.Options) {
+	r := raw(t, o)
+	eventually(t, "the probe to wait for the open transaction", func() bool {
+		var n int
+		err := r.QueryRow(`SELECT COUNT(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted`).Scan(&n)
+		return err == nil && n > 0
+	})
+}
+
+// Whatever becomes of a COMMIT whose answer is lost: nil means stored, an error means not stored,
+// and nothing is stored twice.
+func TestLostAnswerOfCommit(t *testing.T) {
+	o := dbtest.PostgreSQLOptions(t)
+	dbtest.Open(t, o) // migrates
+	for name, tt := range map[string]struct {
+		stored bool
+		commit func(server net.Conn, message []byte)
+	}{
+		"delivered":       {true, func(server net.Conn, message []byte) { server.Write(message) }},
+		"never delivered": {false, func(net.Conn, []byte) {}},
+		"delivered while we ask": {true, func(server net.Conn, message []byte) {
+			awaitProbe(t, o)
+			server.Write(message)
+		}},
+		"connection ends while we ask": {false, func(net.Conn, []byte) { awaitProbe(t, o) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, through := newCutter(t, o, tt.commit)
+			d := dbtest.Open(t, through)
+			testLostAnswer(t, d, c, tt.stored)
+		})
+	}
+}
+
+func testLostAnswer(t *testing.T, d *db.DB, c *cutter, stored bool) {
+	scope := "test/" + db.NewID()
+	runs := 0
+	c.armed.Store(true)
+	err := d.Update(t.Context(), []string{db.Directory}, func(tx *db.Tx) error {
+		runs++
+		tx.Record([]byte(scope))
+		_, err := tx.Raise(scope)
+		return err
+	})
+	if c.armed.Load() {
+		t.Fatal("no COMMIT came by")
+	}
+	want := int64(0)
+	if stored {
+		want = 1
+	}
+	got := count(t, d, `SELECT COALESCE(SUM(revision), 0) FROM revisions WHERE scope = $1`, scope)
+	if got != want || runs != 1 {
+		t.Errorf("stored %d times in %d runs, want %d in 1", got, runs, want)
+	}
+	if (err == nil) != stored || err != nil && !errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrUnknownOutcome) {
+		t.Errorf("Update = %v where stored is %v", err, stored)
+	}
+	if err := d.Append(t.Context(), []byte("afterwards")); err != nil {
+		t.Errorf("the next record: got %v, want nil", err)
+	}
+}
+
+// Without a journal row there is nothing to ask after: the caller is told that nobody knows.
+func TestLostAnswerWithoutRecord(t *testing.T) {
+	o := dbtest.PostgreSQLOptions(t)
+	c, through := newCutter(t, o, func(net.Conn, []byte) {})
+	d := dbtest.Open(t, through)
+	c.armed.Store(true)
+	err := d.Update(t.Context(), nil, func(tx *db.Tx) error { return tx.SetMeta("k", "v") })
+	if !errors.Is(err, db.ErrUnknownOutcome) || !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnknownOutcome", err)
+	}
+}
+
+// A connection that the server ends in the middle of a job: nothing is stored, and the next job
+// finds a new connection.
+func TestServerEndsTheConnection(t *testing.T) {
+	o := dbtest.PostgreSQLOptions(t)
+	d, r := dbtest.Open(t, o), raw(t, o)
+	err := d.Update(t.Context(), nil, func(tx *db.Tx) error {
+		tx.Record([]byte("x"))
+		if err := tx.SetMeta("k", "stored"); err != nil {
+			return err
+		}
+		var pid int
+		if err := tx.QueryRow(`SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+			return err
+		}
+		exec(t, r, `SELECT pg_terminate_backend($1, 5000)`, pid)
+		return tx.SetMeta("k", "again")
+	})
+	if !errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrUnknownOutcome) {
+		t.Errorf("got %v, want ErrUnavailable", err)
+	}
+	if got := meta(t, d, "k"); got != "" {
+		t.Errorf("stored %q, want nothing", got)
+	}
+	eventually(t, "a new connection", func() bool {
+		return d.Update(t.Context(), nil, func(tx *db.Tx) error { return tx.SetMeta("k", "later") }) == nil
+	})
+}
+
+func TestServerStopsAndComesBack(t *testing.T) {
+	server, err := dbtest.StartServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	if err := server.CreateDatabase("strongroom"); err != nil {
+		t.Fatal(err)
+	}
+	d := dbtest.Open(t, db.Options{Engine: db.PostgreSQL, URL: server.URL("strongroom"), Create: true})
+	update(t, d, func(tx *db.Tx) error { return tx.SetMeta("k", "before") })
+
+	server.Kill()
+	for name, try := range map[string]func(ctx context.Context) error{
+		"View":   func(ctx context.Context) error { return d.View(ctx, func(*db.Tx) error { return nil }) },
+		"Update": func(ctx context.Context) error { return d.Update(ctx, nil, func(*db.Tx) error { return nil }) },
+		"Append": func(ctx context.Context) error { return d.Append(ctx, []byte("x")) },
+		"Ping":   d.Ping,
+	} {
+		began := time.Now()
+		if err := try(t.Context()); !errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrUnknownOutcome) {
+			t.Errorf("%s without a server: got %v, want ErrUnavailable", name, err)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("%s without a server took %s, want at most ten seconds", name, took)
+		}
+	}
+
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "writes to work again", func() bool { return d.Append(t.Context(), []byte("x")) == nil })
+	eventually(t, "reads to work again", func() bool { return d.Ping(t.Context()) == nil })
+	if got := meta(t, d, "k"); got != "before" {
+		t.Errorf("value = %q, want it kept", got)
+	}
+}
+
+// A full disk refuses writes and nothing else, and is over when there is room again. The limit
+// of pages belongs to the writer's one connection, and fails as a full disk does.
+func TestDiskFull(t *testing.T) {
+	d := dbtest.Open(t, dbtest.SQLiteOptions(t))
+	limit := func(pages string) {
+		update(t, d, func(tx *db.Tx) error {
+			var n int64
+			return tx.QueryRow(`PRAGMA max_page_count = ` + pages).Scan(&n)
+		})
+	}
+	update(t, d, func(tx *db.Tx) error { return tx.SetMeta("k", "before") })
+	limit("1") // is raised to the pages in use
+	big := bytes.Repeat([]byte("x"), 1<<20)
+	for name, try := range map[string]func() error{
+		"Append": func() error { return d.Append(t.Context(), big) },
+		"Update": func() error {
+			return d.Update(t.Context(), nil, func(tx *db.Tx) error {
+				if err := tx.SetMeta("k", "half"); err != nil {
+					return err
+				}
+				return tx.SetMeta("big", string(big))
+			})
+		},
+	} {
+		if err := try(); !errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrUnknownOutcome) {
+			t.Errorf("%s on a full disk: got %v, want ErrUnavailable", name, err)
+		}
+	}
+	if got := meta(t, d, "k"); got != "before" {
+		t.Errorf("read on a full disk: %q, want what was there", got)
+	}
+	limit("1000000")
+	if err := d.Append(t.Context(), big); err != nil {
+		t.Errorf("with room again: got %v, want nil", err)
+	}
+	checkJournal(t, d)
+}
