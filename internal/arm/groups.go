@@ -33,8 +33,8 @@ func (f *Face) declareGroups(t *operation.Table) {
 
 // A GroupChange is the body of PUT of a resource group.
 type GroupChange struct {
-	Location string            `json:"location"`
-	Tags     map[string]string `json:"tags"`
+	Location string         `json:"location"`
+	Tags     operation.Tags `json:"tags"`
 }
 
 // A Group is the wire form of a resource group.

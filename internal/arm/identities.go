@@ -48,8 +48,8 @@ func (f *Face) declareIdentities(t *operation.Table) {
 
 // An IdentityChange is the body of PUT of a managed identity.
 type IdentityChange struct {
-	Location string            `json:"location"`
-	Tags     map[string]string `json:"tags"`
+	Location string         `json:"location"`
+	Tags     operation.Tags `json:"tags"`
 }
 
 // An Identity is the wire form of a managed identity.

@@ -12,7 +12,7 @@ import (
 // has its default at creation; vaultUri and other read-only members are passed over.
 type VaultChange struct {
 	Location   *string                `json:"location"`
-	Tags       *map[string]string     `json:"tags"`
+	Tags       *operation.Tags        `json:"tags"`
 	Properties *VaultChangeProperties `json:"properties"` // required for PUT
 }
 
@@ -52,7 +52,7 @@ func (p VaultChangeProperties) recovers() (bool, error) {
 
 // change is the body in the domain's words.
 func (b VaultChange) change() vaults.Change {
-	c := vaults.Change{Location: b.Location, Tags: b.Tags}
+	c := vaults.Change{Location: b.Location, Tags: b.Tags.Change()}
 	p := b.Properties
 	if p == nil {
 		return c

@@ -74,10 +74,6 @@ type Config struct {
 	// What one client may cost. The defaults suit a machine with two cores and 1 GiB.
 	Limits Limits `yaml:"limits"`
 
-	// Requests without a valid token. They leave no audit entry each, but are counted by
-	// address, vault and minute.
-	Anonymous Anonymous `yaml:"anonymous"`
-
 	// The server's own log, written to standard error. It never holds a secret value.
 	Log Log `yaml:"log"`
 }
@@ -193,13 +189,6 @@ type Limits struct {
 
 	// The largest number of open connections; further ones wait to be accepted.
 	Connections int `yaml:"connections" default:"20000" range:"10..1000000"`
-}
-
-// Anonymous bounds what is kept of requests without a valid token.
-type Anonymous struct {
-	// How many of them are kept in full per minute, as samples beside the counts. 0 would
-	// leave nothing to look at after an attack and is refused.
-	Samples int `yaml:"samples" default:"100" range:"1..10000"`
 }
 
 // Log shapes the server's own log.

@@ -241,7 +241,7 @@ func TestReferenceIsComplete(t *testing.T) {
 	docs := comments(source)
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Config](), reflect.TypeFor[NameFamily](), reflect.TypeFor[Database](), reflect.TypeFor[RootKey](),
-		reflect.TypeFor[TLS](), reflect.TypeFor[Tokens](), reflect.TypeFor[Limits](), reflect.TypeFor[Anonymous](), reflect.TypeFor[Log](),
+		reflect.TypeFor[TLS](), reflect.TypeFor[Tokens](), reflect.TypeFor[Limits](), reflect.TypeFor[Log](),
 	} {
 		for i := range typ.NumField() {
 			if name := typ.Name() + "." + typ.Field(i).Name; docs[name] == "" {

@@ -26,7 +26,7 @@ func TestLoadRefuses(t *testing.T) {
 		{
 			"unknown key", "region: eu\nregoin: eu\n",
 			"c.yaml:2: regoin: no such key; want one of data_dir, listen, metrics_listen, identity_listen, socket, " +
-				"region, names, database, root_key, tls, tokens, limits, anonymous, log",
+				"region, names, database, root_key, tls, tokens, limits, log",
 		},
 		{
 			"unknown key in a section", "database:\n  engin: sqlite\n",
@@ -35,7 +35,7 @@ func TestLoadRefuses(t *testing.T) {
 		{
 			"a path as a key", "log.level: info\nlog: {level: info}\n",
 			"c.yaml:1: log.level: no such key; want one of data_dir, listen, metrics_listen, identity_listen, socket, " +
-				"region, names, database, root_key, tls, tokens, limits, anonymous, log",
+				"region, names, database, root_key, tls, tokens, limits, log",
 		},
 		{
 			"unknown key in a list, index as a key", "names:\n- {name: a, domain: example.org, prt: 1}\n",
@@ -64,7 +64,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"two documents", "region: eu\n---\nregion: us\n", "c.yaml:2: want one document, found a second"},
 		{"no YAML", "log: [\n", "c.yaml:2: want YAML: did not find expected node content"},
 		{"key that breaks lines", "\"a\\nb\": 1\n", "c.yaml:1: \"a\\nb\": no such key; want one of data_dir, listen, " +
-			"metrics_listen, identity_listen, socket, region, names, database, root_key, tls, tokens, limits, anonymous, log"},
+			"metrics_listen, identity_listen, socket, region, names, database, root_key, tls, tokens, limits, log"},
 		{
 			"duration without a unit", "tokens: {lifetime: 3600}\n",
 			"c.yaml:1: tokens.lifetime: want a duration with its unit, 5m to 24h, found \"3600\"",

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"errors"
-	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -18,14 +17,14 @@ type SecretSet struct {
 	Value       envelope.Value    `json:"value"` // required; may be ""
 	ContentType *string           `json:"contentType"`
 	Attributes  *AttributesChange `json:"attributes"`
-	Tags        map[string]string `json:"tags"`
+	Tags        operation.Tags    `json:"tags"`
 }
 
 // A SecretUpdate is the body of PATCH /secrets/{name}/{version}.
 type SecretUpdate struct {
-	ContentType *string            `json:"contentType"`
-	Attributes  *AttributesChange  `json:"attributes"`
-	Tags        *map[string]string `json:"tags"`
+	ContentType *string           `json:"contentType"`
+	Attributes  *AttributesChange `json:"attributes"`
+	Tags        *operation.Tags   `json:"tags"`
 }
 
 // An AttributesChange is what a request may say of attributes. What is absent stays, or has its
@@ -126,12 +125,9 @@ func withValue(b SecretBundle, s secrets.Secret) SecretBundle {
 func newDeleted(c *operation.Call, d secrets.Deleted, bundle SecretBundle) DeletedSecretBundle {
 	return DeletedSecretBundle{
 		RecoveryID:  c.BaseURL() + "/deletedsecrets/" + d.Name,
-		DeletedDate: d.At.Unix(), ScheduledPurgeDate: wholeSeconds(d.Purge), SecretBundle: bundle,
+		DeletedDate: d.At.Unix(), ScheduledPurgeDate: d.Purge.Unix(), SecretBundle: bundle,
 	}
 }
-
-// wholeSeconds rounds up: a date that is shown as come has come.
-func wholeSeconds(t time.Time) int64 { return t.Add(time.Second - time.Microsecond).Unix() }
 
 func (s SecretSet) draft() secrets.Draft {
 	d := secrets.Draft{Value: s.Value, ContentType: s.ContentType, Tags: s.Tags}
@@ -142,7 +138,7 @@ func (s SecretSet) draft() secrets.Draft {
 }
 
 func (s SecretUpdate) patch() secrets.Patch {
-	p := secrets.Patch{ContentType: s.ContentType, Tags: s.Tags}
+	p := secrets.Patch{ContentType: s.ContentType, Tags: s.Tags.Change()}
 	if a := s.Attributes; a != nil {
 		p.Enabled, p.NotBefore, p.Expires = a.Enabled, secrets.Date(a.NotBefore), secrets.Date(a.Expires)
 	}

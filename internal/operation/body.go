@@ -18,6 +18,31 @@ type Form url.Values
 // Get returns the first value of a field, or "".
 func (f Form) Get(name string) string { return url.Values(f).Get(name) }
 
+// Tags are the tags of a request. A tag of null is refused: it would become an empty text.
+type Tags map[string]string
+
+// UnmarshalJSONFrom takes an object of texts, or null for none.
+func (t *Tags) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	var in map[string]*string
+	if err := json.UnmarshalDecode(dec, &in); err != nil {
+		return err
+	}
+	if in == nil {
+		return nil
+	}
+	*t = make(Tags, len(in))
+	for name, value := range in {
+		if value == nil {
+			return errors.New("want a text for each tag")
+		}
+		(*t)[name] = *value
+	}
+	return nil
+}
+
+// Change returns what a request says of tags: nil if nothing.
+func (t *Tags) Change() *map[string]string { return (*map[string]string)(t) }
+
 // decode reads the body into the operation's type. Bodies are JSON whatever their Content-Type
 // says, since clients disagree about it; forms are forms. Unknown members are passed over, as
 // the service does; duplicates, wrong types, bad UTF-8 and trailing data are refused.

@@ -85,8 +85,9 @@ func (s *Store) Delete(tx *db.Tx, vault vaults.Vault, name string) (Deleted, err
 	if err != nil {
 		return Deleted{}, err
 	}
-	h.deleted = sql.NullInt64{Int64: tx.Micros(), Valid: true}
-	h.purge = sql.NullInt64{Int64: vault.PurgeDate(tx.Now).UnixMicro(), Valid: true}
+	deleted, purge := vault.Deletion(tx.Now)
+	h.deleted = sql.NullInt64{Int64: deleted.UnixMicro(), Valid: true}
+	h.purge = sql.NullInt64{Int64: purge.UnixMicro(), Valid: true}
 	return asDeleted(h, v), s.writeHead(tx, vault.ID, h)
 }
 

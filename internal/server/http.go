@@ -16,17 +16,18 @@ import (
 
 // serveWire serves the TLS listener: the host names the face.
 func (a *app) serveWire(w http.ResponseWriter, r *http.Request) {
+	a.setDeadlines(w)
 	host, ok := a.families.Resolve(r.Host)
 	if !ok {
 		http.Error(w, "this server does not answer for the host of the request", http.StatusMisdirectedRequest)
 		return
 	}
-	req := newRequest(r, host)
-	a.do(w, r, a.faces[host.Face], req)
+	a.do(w, r, a.faces[host.Face], newRequest(r, host))
 }
 
 // serveSocket serves the local socket: no token, but the right user.
 func (a *app) serveSocket(w http.ResponseWriter, r *http.Request) {
+	a.setDeadlines(w)
 	c, _ := r.Context().Value(connKey{}).(net.Conn)
 	if c == nil || !socketOwner(c) {
 		http.Error(w, "the local socket is for the user who runs the server", http.StatusForbidden)
@@ -44,6 +45,7 @@ func (a *app) serveSocket(w http.ResponseWriter, r *http.Request) {
 
 // serveManaged serves the managed identity endpoint, whatever its host is called.
 func (a *app) serveManaged(w http.ResponseWriter, r *http.Request) {
+	a.setDeadlines(w)
 	host := a.families[0].LoginHost()
 	host.Text = r.Host // the face refuses names that a web page could have led here
 	req := newRequest(r, host)
@@ -72,14 +74,18 @@ func newRequest(r *http.Request, host resource.Host) *operation.Request {
 	return req
 }
 
-// do runs a request within its limits of time and writes the complete answer.
-func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req *operation.Request) {
-	limits := a.config.Limits
+// setDeadlines bounds how long the peer may take to send the body and to take the answer. It comes
+// before any answer: the library reads what is left of a body before it sends one.
+func (a *app) setDeadlines(w http.ResponseWriter) {
 	rc := http.NewResponseController(w)
 	now := time.Now()
-	rc.SetReadDeadline(now.Add(limits.BodyTimeout)) // not every writer can; then the others hold
-	rc.SetWriteDeadline(now.Add(limits.RequestTimeout))
-	ctx, cancel := context.WithTimeout(r.Context(), limits.RequestTimeout)
+	rc.SetReadDeadline(now.Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
+	rc.SetWriteDeadline(now.Add(a.config.Limits.RequestTimeout))
+}
+
+// do runs a request within its limit of time and writes the complete answer.
+func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req *operation.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), a.config.Limits.RequestTimeout)
 	defer cancel()
 	resp := a.pipeline.Do(ctx, t, req)
 	for name, values := range resp.Header {

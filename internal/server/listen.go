@@ -46,7 +46,7 @@ func (a *app) listen() (out []listener, err error) {
 		return out, err
 	}
 	out[0].server.TLSConfig = a.tlsConfig()
-	out[0].Listener = tls.NewListener(limited(out[0].Listener, a.config.Limits.Connections), out[0].server.TLSConfig)
+	out[0].Listener = tls.NewListener(limited(out[0].Listener, a.connections()), out[0].server.TLSConfig)
 	if a.config.IdentityListen != config.Off {
 		if err := open("identity_listen", "tcp", a.config.IdentityListen, http.HandlerFunc(a.serveManaged)); err != nil {
 			return out, err
@@ -67,6 +67,23 @@ func (a *app) listen() (out []listener, err error) {
 		return out, err
 	}
 	return out, os.Chmod(a.config.Socket, 0o600)
+}
+
+// spareFiles are open files that are no client's: the database's, the listeners', certificates.
+const spareFiles = 512
+
+// connections is the limit of open connections, made to fit the files that this process may open:
+// beyond those the database could not open its own.
+func (a *app) connections() int {
+	want := a.config.Limits.Connections
+	files, known := maxOpenFiles()
+	if !known || want <= files-spareFiles {
+		return want
+	}
+	got := max(files-spareFiles, files/2)
+	a.log.LogAttrs(context.Background(), slog.LevelWarn, "fewer connections than limits.connections: raise the limit of open files (ulimit -n, LimitNOFILE)",
+		slog.Int("connections", got), slog.Int("limits.connections", want), slog.Int("open files", files))
+	return got
 }
 
 // freeSocket removes a socket that a dead server left behind, and refuses one that answers.

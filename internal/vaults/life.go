@@ -151,7 +151,7 @@ func set[T any](to *T, from *T) {
 
 // Delete soft-deletes a vault. Its role assignments go with it and do not come back, as in Azure.
 func (s *Store) Delete(tx *db.Tx, v Vault, by string) (Vault, error) {
-	v.Deleted, v.Purge = tx.Now, v.PurgeDate(tx.Now)
+	v.Deleted, v.Purge = v.Deletion(tx.Now)
 	v.UpdatedBy, v.Updated = by, tx.Now
 	if err := s.Authz.RemoveBelow(tx, v.Scope()); err != nil {
 		return Vault{}, err

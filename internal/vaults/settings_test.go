@@ -185,9 +185,9 @@ func TestRecoveryLevel(t *testing.T) {
 		if got := v.RecoveryLevel(); got != tt.want {
 			t.Errorf("%d days, protected %v: %q, want %q", tt.days, tt.protected, got, tt.want)
 		}
-		deleted := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
-		if got := v.PurgeDate(deleted).Sub(deleted); got != time.Duration(tt.days)*24*time.Hour {
-			t.Errorf("purge %s after deletion, want %d days", got, tt.days)
+		deleted, purge := v.Deletion(time.Date(2026, 1, 1, 12, 0, 0, 5000, time.UTC))
+		if noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC); !deleted.Equal(noon) || purge.Sub(noon) != time.Duration(tt.days)*24*time.Hour {
+			t.Errorf("deleted %v, purge %v, want %v and %d days later", deleted, purge, noon, tt.days)
 		}
 	}
 }

@@ -120,9 +120,11 @@ func (v Vault) RecoveryLevel() string {
 	return level
 }
 
-// PurgeDate is when something deleted at the given time goes for good.
-func (v Vault) PurgeDate(deleted time.Time) time.Time {
-	return deleted.AddDate(0, 0, v.RetentionDays)
+// Deletion returns when something deleted now counts as deleted and when it goes for good: whole
+// seconds, as the wire shows them, so that a date that is shown as come has come.
+func (v Vault) Deletion(now time.Time) (deleted, purge time.Time) {
+	deleted = now.Truncate(time.Second)
+	return deleted, deleted.AddDate(0, 0, v.RetentionDays)
 }
 
 // Admit says whether the network rules let an address in. The local socket has no address: it
