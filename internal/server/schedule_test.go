@@ -57,12 +57,21 @@ SecretSet 200
 SecretDelete 200
 VaultDelete 200
 `
-	// More is deleted, and two of the vaults are locked.
+	// More is deleted, each in a second of its own, which orders the purges.
 	anHourLater = `
 @owner DELETE vault.plain:/secrets/last
 200
+-- audit --
+SecretDelete 200
+`
+	aSecondLater = `
 @owner DELETE vault.protected:/secrets/last
 200
+-- audit --
+SecretDelete 200
+`
+	// Two of the vaults are locked too.
+	twoSecondsLater = `
 @owner DELETE vault.policies:/secrets/last
 200
 @owner DELETE management:$vaults/late
@@ -72,8 +81,6 @@ VaultDelete 200
 @owner PATCH management:$vaults/policies {"properties":{"enableRbacAuthorization":false}}
 200
 -- audit --
-SecretDelete 200
-SecretDelete 200
 SecretDelete 200
 VaultDelete 200
 VaultPatch 200
@@ -140,6 +147,10 @@ func TestPurgeBySchedule(t *testing.T) {
 		tr.playOn(beforeTheClock)
 		tr.setClock(time.Hour)
 		tr.playOn(anHourLater)
+		tr.setClock(time.Hour + time.Second)
+		tr.playOn(aSecondLater)
+		tr.setClock(time.Hour + 2*time.Second)
+		tr.playOn(twoSecondsLater)
 		tr.setClock(week + 30*time.Minute)
 		tr.schedule(4)
 		tr.playOn(halfAnHourBefore)
