@@ -22,11 +22,12 @@ import (
 	"strongroom/test/served"
 )
 
-// idlers is how many connections do nothing, and maxResident what the server may need for them.
+// idlers is how many connections do nothing, maxResident what the server may need for them, and
+// idleFor how long it lets them be: longer than a slow machine needs to open them all.
 const (
 	idlers      = 10000
 	maxResident = 1 << 30 // bytes
-	idleFor     = 20 * time.Second
+	idleFor     = 60 * time.Second
 )
 
 // TestIdleConnections opens connections that do nothing: before the handshake, after it, after an

@@ -100,9 +100,19 @@ func (s *Server) waitReady(deadline time.Time) bool {
 	return false
 }
 
-// Kill ends the server's processes at once, as a crash would.
+// Kill ends the server's processes at once, as a crash would. Each of them leads a process group of
+// its own, and would live on for a moment without the postmaster, which is stopped first so that it
+// cannot start more.
 func (s *Server) Kill() {
-	syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
+	postmaster := s.PID()
+	syscall.Kill(postmaster, syscall.SIGSTOP)
+	children, _ := exec.Command("pgrep", "-P", strconv.Itoa(postmaster)).Output() // fails when there are none
+	for _, child := range strings.Fields(string(children)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	syscall.Kill(postmaster, syscall.SIGKILL)
 	s.cmd.Wait()
 }
 
