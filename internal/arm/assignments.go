@@ -142,6 +142,7 @@ func (f *Face) putAssignment(ctx context.Context, c *operation.Call, in Assignme
 		}, c.Caller.ObjectID)
 		out = f.wireAssignment(a)
 		c.Created(created)
+		c.Granted(a.RoleDefinitionID, a.PrincipalID)
 		return err
 	})
 	return out, err
@@ -171,6 +172,7 @@ func (f *Face) deleteAssignment(ctx context.Context, c *operation.Call, _ operat
 			return err
 		}
 		out = f.wireAssignment(a)
+		c.Granted(a.RoleDefinitionID, a.PrincipalID)
 		_, err = f.authz.Remove(tx, c.Scope, id)
 		return err
 	})

@@ -93,7 +93,7 @@ func (f *Face) purgeVault(ctx context.Context, c *operation.Call, _ operation.No
 		if err != nil {
 			return err
 		}
-		return f.vaults.PurgeVault(tx, v)
+		return f.vaults.PurgeVault(tx, v, c.IsSystem())
 	})
 	return operation.None{}, err
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +17,6 @@ import (
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
-	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 	"strongroom/internal/operation"
 	"strongroom/internal/resource"
@@ -37,19 +35,7 @@ type world struct {
 
 func newWorld(t *testing.T, d *db.DB) *world {
 	t.Helper()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "root.key")
-	if err := envelope.CreateRootKeyFile(path); err != nil {
-		t.Fatal(err)
-	}
-	root, err := envelope.OpenRootKeyFile(path, filepath.Join(dir, "data"), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, _, err := envelope.NewRing(root, "deployment-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ring := dbtest.Ring(t)
 	directory := &identity.Store{Ring: ring, Tenant: testTenant}
 	rights := &authz.Store{Ring: ring, Tenant: testTenant, Identity: directory}
 	return &world{

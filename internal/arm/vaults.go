@@ -74,6 +74,7 @@ func (f *Face) putVault(ctx context.Context, c *operation.Call, in VaultChange) 
 	store := f.storeVault
 	if recovers {
 		store = f.recoverVault
+		c.AuditAs("VaultRecover")
 	}
 	id := vaults.NewID() // before the transaction, so that an unknown outcome can be looked up
 	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, bool, error) { return store(tx, c, id, in) })

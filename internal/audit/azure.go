@@ -52,6 +52,8 @@ type Properties struct {
 	ErrorCode        string `json:"errorCode,omitempty"`
 	MissingAction    string `json:"missingAction,omitempty"`
 	MissingScope     string `json:"missingScope,omitempty"`
+	GrantedRole      string `json:"grantedRole,omitempty"`
+	GrantedTo        string `json:"grantedTo,omitempty"`
 	AuthRevision     int64  `json:"authorisationRevision,omitzero"`
 	Node             string `json:"node,omitempty"`
 	Count            int64  `json:"count,omitzero"`
@@ -81,6 +83,7 @@ func (e Entry) Record(position int64) Record {
 			PrincipalKind: e.PrincipalKind, CredentialID: e.CredentialID, TokenID: e.TokenID,
 			VaultID: e.VaultID, Version: e.Version, VersionPinned: e.Pinned, ErrorCode: e.Code,
 			MissingAction: e.MissingAction, MissingScope: e.MissingScope,
+			GrantedRole: e.GrantedRole, GrantedTo: e.GrantedTo,
 			AuthRevision: e.Revision, Node: e.Node, Count: e.Count, CountedAsSamples: e.Count > 0,
 		},
 	}

@@ -66,6 +66,9 @@ type Entry struct {
 	Version      string // served or made
 	Pinned       bool   // the caller named the version
 
+	GrantedRole string // role definition that was given or taken
+	GrantedTo   string // principal
+
 	Address    string // of the caller
 	ClientInfo string // its User-Agent, cut
 	TLS        string // TLS1_2 or TLS1_3
@@ -119,6 +122,8 @@ func (e *Entry) fields(arrived, took, pinned *int64) []field {
 		{34, &e.TLS, nil},
 		{35, &e.Node, nil},
 		{36, nil, &e.Count},
+		{37, &e.GrantedRole, nil},
+		{38, &e.GrantedTo, nil},
 	}
 }
 
@@ -219,18 +224,25 @@ func unpackText(v []byte) (string, error) {
 	return "", errors.New("want a text")
 }
 
+// cut stands at the end of text that was longer than its limit.
+const cut = "..."
+
 // Clean makes text that a caller supplied fit for the log: at most limit bytes, valid UTF-8, no
-// control characters and no line separators.
+// control characters, no line separators, and nothing that turns the direction of writing, by which
+// a line can be made to look like another. What was cut shows it.
 func Clean(s string, limit int) string {
 	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError {
 			return '?'
 		}
 		return r
 	}, s)
-	for len(s) > limit {
+	if len(s) <= limit {
+		return s
+	}
+	for len(s) > limit-len(cut) {
 		_, size := utf8.DecodeLastRuneInString(s)
 		s = s[:len(s)-size]
 	}
-	return s
+	return s + cut
 }

@@ -7,11 +7,12 @@ import (
 	"strongroom/internal/db"
 )
 
-// numberingScope is the revision row by which the nodes take turns at numbering.
+// numberingScope is the revision row by which the nodes take turns at numbering. The number of its
+// members is that of all entries that ever got a position.
 const numberingScope = "audit"
 
-// positionKey is the meta row that holds the position of the last numbered entry.
-const positionKey = "audit_position"
+// positionTable names what binds a journal row, which has a MAC of its own, to its place.
+const positionTable = "journal position"
 
 // numberAtOnce bounds the work of one numbering transaction.
 const numberAtOnce = 500
@@ -23,27 +24,23 @@ func NumberingLocks() []string { return []string{numberingScope} }
 // says how many journal rows it numbered. Readers go by positions alone: an entry without one is
 // durable but not yet part of the log. Numbering is apart from storing, because commits end in
 // another order than they begin, and a follower must never see 4 before 3.
+//
+// A numbered row is a member of the set of the log: its digest stands with the number of the last
+// entry, so that a row that is cut off, forged or moved is noticed.
 func Number(tx *db.Tx) (rows int, err error) {
-	if _, err := tx.Raise(numberingScope); err != nil {
-		return 0, err
-	}
-	last, err := lastPosition(tx)
+	last, err := Last(tx)
 	if err != nil {
 		return 0, err
 	}
-	type row struct {
-		id      string
-		entries int64
-	}
-	var waiting []row
 	const q = `
-		SELECT commit_id, entries FROM journal
+		SELECT commit_id, entries, row_mac FROM journal
 		WHERE position IS NULL
 		ORDER BY committed_us, commit_id
 		LIMIT $1`
+	var waiting []row
 	err = tx.Query(func(s db.Scanner) error {
 		var r row
-		err := s.Scan(&r.id, &r.entries)
+		err := s.Scan(&r.id, &r.entries, &r.mac)
 		waiting = append(waiting, r)
 		return err
 	}, q, numberAtOnce)
@@ -51,27 +48,16 @@ func Number(tx *db.Tx) (rows int, err error) {
 		return 0, fmt.Errorf("find entries without a position: %w", err)
 	}
 	for _, r := range waiting {
-		if _, err := tx.Exec(`UPDATE journal SET position = $1 WHERE commit_id = $2`, last+1, r.id); err != nil {
+		mac := tx.Ring().RowMAC(positionTable, last+1, r.mac)
+		if _, err := tx.Exec(`UPDATE journal SET position = $1, position_mac = $2 WHERE commit_id = $3`, last+1, mac, r.id); err != nil {
 			return 0, fmt.Errorf("number a journal row: %w", err)
+		}
+		if err := tx.Fold(numberingScope, 0, r.entries, nil, mac); err != nil {
+			return 0, err
 		}
 		last += r.entries
 	}
-	if len(waiting) == 0 {
-		return 0, nil
-	}
-	return len(waiting), tx.SetMeta(positionKey, fmt.Sprint(last))
-}
-
-func lastPosition(tx *db.Tx) (int64, error) {
-	text, err := tx.Meta(positionKey)
-	if err != nil || text == "" {
-		return 0, err
-	}
-	var n int64
-	if _, err := fmt.Sscan(text, &n); err != nil {
-		return 0, fmt.Errorf("meta %s is %q: want a number", positionKey, text)
-	}
-	return n, nil
+	return len(waiting), nil
 }
 
 // A Positioned is an entry with its place in the log.
@@ -91,25 +77,24 @@ func Waiting(tx *db.Tx) (bool, error) {
 }
 
 // Last is the position of the last numbered entry; zero when there is none.
-func Last(tx *db.Tx) (int64, error) { return lastPosition(tx) }
+func Last(tx *db.Tx) (int64, error) { return tx.Members(numberingScope) }
 
 // Read returns at least one and about limit entries from position from on, in order; none when
 // the log ends before it.
 func Read(tx *db.Tx, from int64, limit int) ([]Positioned, error) {
 	// The row that holds from begins at or before it; the index finds it without a walk.
 	const q = `
-		SELECT position, records FROM journal
+		SELECT position, commit_id, tenant_id, committed_us, entries, records, row_mac, position_mac FROM journal
 		WHERE position >= COALESCE((SELECT MAX(position) FROM journal WHERE position <= $1), 0)
 		ORDER BY position
 		LIMIT $2`
 	var out []Positioned
 	err := tx.Query(func(s db.Scanner) error {
-		var position int64
-		var b []byte
-		if err := s.Scan(&position, &b); err != nil {
+		var r row
+		if err := s.Scan(&r.position, &r.id, &r.tenant, &r.committed, &r.entries, &r.records, &r.mac, &r.positionMAC); err != nil {
 			return err
 		}
-		entries, err := decodeRow(position, b)
+		entries, err := r.decode(tx)
 		for _, p := range entries {
 			if p.Position >= from && len(out) < limit {
 				out = append(out, p)
@@ -123,18 +108,35 @@ func Read(tx *db.Tx, from int64, limit int) ([]Positioned, error) {
 	return out, nil
 }
 
-func decodeRow(position int64, b []byte) ([]Positioned, error) {
-	records, err := db.SplitRecords(b)
+// A row is a numbered row of the journal.
+type row struct {
+	position           int64 // of the first entry
+	id, tenant         string
+	committed, entries int64
+	records            []byte
+	mac, positionMAC   []byte
+}
+
+// decode proves a row and its place, and returns its entries.
+func (r row) decode(tx *db.Tx) ([]Positioned, error) {
+	err := tx.Ring().CheckRow(r.mac, db.JournalTable, r.id, r.tenant, r.committed, r.entries, r.records)
+	if err == nil {
+		err = tx.Ring().CheckRow(r.positionMAC, positionTable, r.position, r.mac)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("position %d: %w", r.position, err)
+	}
+	records, err := db.SplitRecords(r.records)
 	if err != nil {
 		return nil, err
 	}
 	out := make([]Positioned, len(records))
-	for i, r := range records {
-		e, err := Decode(r)
+	for i, b := range records {
+		e, err := Decode(b)
 		if err != nil {
-			return nil, fmt.Errorf("position %d: %w", position+int64(i), err)
+			return nil, fmt.Errorf("position %d: %w", r.position+int64(i), err)
 		}
-		out[i] = Positioned{Position: position + int64(i), Entry: e}
+		out[i] = Positioned{Position: r.position + int64(i), Entry: e}
 	}
 	return out, nil
 }

@@ -2,7 +2,6 @@ package authz
 
 import (
 	"database/sql"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -31,11 +30,10 @@ type Assignment struct {
 // maxDescription is the limit of an assignment's description (Azure RBAC limits: 2 KB).
 const maxDescription = 2048
 
-const columns = `assignment_id, scope_key, scope, role_definition_id, principal_id, principal_type,
-	description, created_by, created_us, updated_by, updated_us, row_mac`
+var selectAssignments = `
+	SELECT ` + db.RoleAssignments.Columns("")
 
-const listAssignments = `
-	SELECT ` + columns + `
+var listAssignments = selectAssignments + `
 	FROM role_assignments
 	WHERE tenant_id = $1
 	ORDER BY scope_key, assignment_id`
@@ -97,41 +95,20 @@ func (s *Store) update(tx *db.Tx, have, a Assignment, by string) (Assignment, bo
 		return have, false, nil
 	}
 	have.Description, have.UpdatedBy, have.Updated = a.Description, by, tx.Now
-	const q = `
-		UPDATE role_assignments
-		SET description = $4, updated_by = $5, updated_us = $6, row_mac = $7
-		WHERE tenant_id = $1 AND scope_key = $2 AND assignment_id = $3`
-	_, err := tx.Exec(q, s.Tenant, resource.Scope{Text: have.Scope}.Key(), have.ID, text(have.Description),
-		by, have.Updated.UnixMicro(), s.rowMAC(have))
-	if err != nil {
-		return Assignment{}, false, fmt.Errorf("update role assignment %s: %w", have.ID, err)
-	}
-	_, err = tx.Raise(db.Authorisation)
-	return have, false, err
+	return have, false, tx.Replace(db.RoleAssignments, fields(s.Tenant, have)...)
 }
 
 func (s *Store) insert(tx *db.Tx, a Assignment) error {
-	const q = `
-		INSERT INTO role_assignments (tenant_id, assignment_id, scope_key, scope, role_definition_id, principal_id,
-			principal_type, description, created_by, created_us, updated_by, updated_us, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-		ON CONFLICT DO NOTHING`
-	n, err := tx.Exec(q, s.Tenant, a.ID, resource.Scope{Text: a.Scope}.Key(), a.Scope, a.RoleDefinitionID, a.PrincipalID,
-		a.PrincipalType, text(a.Description), a.CreatedBy, a.Created.UnixMicro(), a.UpdatedBy, a.Updated.UnixMicro(), s.rowMAC(a))
-	if err != nil {
-		return fmt.Errorf("store role assignment %s: %w", a.ID, err)
-	}
-	if n == 0 {
+	_, err := tx.Put(db.RoleAssignments, nil, fields(s.Tenant, a)...)
+	if db.IsUnique(err) { // another id for the same principal, role and scope
 		return apierr.Conflict("RoleAssignmentExists", "The role assignment already exists.")
 	}
-	_, err = tx.Raise(db.Authorisation)
 	return err
 }
 
 // Assignment returns the assignment of a scope and id.
 func (s *Store) Assignment(tx *db.Tx, scope resource.Scope, id string) (Assignment, error) {
-	const q = `
-		SELECT ` + columns + `
+	q := selectAssignments + `
 		FROM role_assignments
 		WHERE tenant_id = $1 AND scope_key = $2 AND assignment_id = $3`
 	var found []Assignment
@@ -153,26 +130,15 @@ func (s *Store) Remove(tx *db.Tx, scope resource.Scope, id string) (Assignment, 
 	if err != nil {
 		return Assignment{}, err
 	}
-	const q = `DELETE FROM role_assignments WHERE tenant_id = $1 AND scope_key = $2 AND assignment_id = $3`
-	if _, err := tx.Exec(q, s.Tenant, scope.Key(), a.ID); err != nil {
-		return Assignment{}, fmt.Errorf("delete role assignment %s: %w", id, err)
-	}
-	_, err = tx.Raise(db.Authorisation)
+	_, err = tx.Remove(db.RoleAssignments, `tenant_id = $1 AND scope_key = $2 AND assignment_id = $3`, s.Tenant, scope.Key(), a.ID)
 	return a, err
 }
 
 // RemoveBelow deletes the assignments at a scope and below it, as the deletion of a vault does.
 func (s *Store) RemoveBelow(tx *db.Tx, scope resource.Scope) error {
-	const q = `DELETE FROM role_assignments WHERE tenant_id = $1 AND (scope_key = $2 OR SUBSTR(scope_key, 1, $3) = $4)`
 	below := scope.Key() + "/"
-	n, err := tx.Exec(q, s.Tenant, scope.Key(), len(below), below)
-	if err != nil {
-		return fmt.Errorf("delete the role assignments below %s: %w", scope.Text, err)
-	}
-	if n == 0 {
-		return nil
-	}
-	_, err = tx.Raise(db.Authorisation)
+	_, err := tx.Remove(db.RoleAssignments, `tenant_id = $1 AND (scope_key = $2 OR SUBSTR(scope_key, 1, $3) = $4)`,
+		s.Tenant, scope.Key(), len(below), below)
 	return err
 }
 
@@ -227,47 +193,29 @@ func (f Filter) matches(a Assignment, scope resource.Scope, groups []string) boo
 }
 
 func (s *Store) query(tx *db.Tx, q string, args ...any) ([]Assignment, error) {
-	var out []Assignment
-	err := tx.Query(func(row db.Scanner) error {
-		a, err := s.scan(row)
-		out = append(out, a)
-		return err
-	}, q, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read role assignments: %w", err)
-	}
-	return out, nil
+	return db.ReadRows(tx, db.RoleAssignments, scan, q, args...)
 }
 
-func (s *Store) scan(row db.Scanner) (Assignment, error) {
-	var a Assignment
+func scan(row db.Scanner) (a Assignment, seal db.Seal, err error) {
 	var description sql.NullString
 	var created, updated int64
-	var key string
-	var mac []byte
-	err := row.Scan(&a.ID, &key, &a.Scope, &a.RoleDefinitionID, &a.PrincipalID, &a.PrincipalType,
-		&description, &a.CreatedBy, &created, &a.UpdatedBy, &updated, &mac)
-	if err != nil {
-		return Assignment{}, err
-	}
+	var tenant, key string
+	err = row.Scan(&tenant, &a.ID, &key, &a.Scope, &a.RoleDefinitionID, &a.PrincipalID, &a.PrincipalType,
+		&description, &a.CreatedBy, &created, &a.UpdatedBy, &updated, &seal.MAC)
 	a.Description = description.String
 	a.Created, a.Updated = time.UnixMicro(created).UTC(), time.UnixMicro(updated).UTC()
-	if err := s.Ring.CheckRow(mac, "role_assignments", s.fields(a)...); err != nil {
-		return Assignment{}, errors.Join(fmt.Errorf("role assignment %q", a.ID), err)
-	}
+	seal.Fields = fields(tenant, a)
 	// Removal finds a row by its key: under another's it would outlive its scope.
-	if key != (resource.Scope{Text: a.Scope}).Key() {
-		return Assignment{}, fmt.Errorf("role assignment %q: its key is not that of its scope: %w", a.ID, envelope.ErrTampered)
+	if err == nil && key != (resource.Scope{Text: a.Scope}).Key() {
+		err = fmt.Errorf("role assignment %q: its key is not that of its scope: %w", a.ID, envelope.ErrTampered)
 	}
-	return a, nil
+	return a, seal, err
 }
 
-func (s *Store) rowMAC(a Assignment) []byte { return s.Ring.RowMAC("role_assignments", s.fields(a)...) }
-
-func (s *Store) fields(a Assignment) []any {
+func fields(tenant string, a Assignment) []any {
 	return []any{
-		s.Tenant, a.ID, resource.Scope{Text: a.Scope}.Key(), a.Scope, a.RoleDefinitionID, a.PrincipalID, a.PrincipalType,
-		a.Description, a.CreatedBy, a.Created.UnixMicro(), a.UpdatedBy, a.Updated.UnixMicro(),
+		tenant, a.ID, resource.Scope{Text: a.Scope}.Key(), a.Scope, a.RoleDefinitionID, a.PrincipalID, a.PrincipalType,
+		text(a.Description), a.CreatedBy, a.Created.UnixMicro(), a.UpdatedBy, a.Updated.UnixMicro(),
 	}
 }
 

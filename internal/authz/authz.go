@@ -34,7 +34,8 @@ type Need struct {
 	Data   bool           // a data action; else a control action
 	Scope  resource.Scope // at which it is asked
 	// Role is the role definition id of the assignment to be written or deleted. Left empty,
-	// roles that may assign only some roles pass: the caller asks again when it knows the role.
+	// roles that may assign only some roles pass: the caller asks again when it knows the role, or
+	// names the owner's to ask for the right to assign any.
 	Role string
 }
 

@@ -259,7 +259,7 @@ func TestForeignRowsAreNoticed(t *testing.T) {
 				if err != nil || n == 0 {
 					t.Errorf("%s: %d rows, %v", what, n, err)
 				}
-				if _, err := tx.Raise(db.Authorisation); err != nil {
+				if err := tx.Raise(db.Authorisation); err != nil {
 					return err
 				}
 				snap, err := s.Current(tx)

@@ -1,13 +1,11 @@
 package authz
 
 import (
-	"path/filepath"
 	"testing"
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
-	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 	"strongroom/internal/resource"
 )
@@ -27,18 +25,7 @@ var vault = resource.VaultScope(subscription, "rg1", "vault1")
 
 func newStore(t testing.TB) *Store {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "root.key")
-	if err := envelope.CreateRootKeyFile(path); err != nil {
-		t.Fatal(err)
-	}
-	root, err := envelope.OpenRootKeyFile(path, t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, _, err := envelope.NewRing(root, "deployment")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ring := dbtest.Ring(t)
 	return &Store{Ring: ring, Tenant: tenant, Identity: &identity.Store{Ring: ring, Tenant: tenant}}
 }
 

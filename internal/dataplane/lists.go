@@ -80,11 +80,11 @@ func pageSize(c *operation.Call) (int, error) {
 	if text == "" {
 		return maxPage, nil
 	}
-	n, err := strconv.Atoi(text)
+	n, err := strconv.ParseUint(text, 10, 8) // takes no sign
 	if err != nil || n < 1 || n > maxPage {
 		return 0, apierr.BadRequest("BadParameter", "maxresults: want a whole number from 1 to %d.", maxPage)
 	}
-	return n, nil
+	return int(n), nil
 }
 
 // tokenPurpose binds a skip token to its format, the vault and the operation.
@@ -113,10 +113,15 @@ func badToken() error {
 	return apierr.BadRequest("BadParameter", "$skiptoken: want the token of a nextLink of this list.")
 }
 
-// nextLink is absolute and holds all that the next request needs; clients follow it literally.
+// nextLink is absolute and holds all that the next request needs; clients follow it literally. It
+// names the port always, as recorded of the service.
 func (f *face) nextLink(c *operation.Call, within, after string) string {
 	token := base64.RawURLEncoding.EncodeToString(f.ring.Token(tokenPurpose(c, within), []byte(after)))
-	link := c.BaseURL() + c.Path() + "?api-version=" + url.QueryEscape(c.Version.Text) + "&$skiptoken=" + token
+	base := c.BaseURL()
+	if !strings.Contains(c.Host.Text, ":") {
+		base += ":443"
+	}
+	link := base + c.Path() + "?api-version=" + url.QueryEscape(c.Version.Text) + "&$skiptoken=" + token
 	if n := c.Query.Get("maxresults"); n != "" {
 		link += "&maxresults=" + url.QueryEscape(n)
 	}

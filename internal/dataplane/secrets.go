@@ -17,10 +17,12 @@ const (
 	secretActions = "Microsoft.KeyVault/vaults/secrets/"
 )
 
-// Limits of bodies: a legal value of 25,600 bytes may come as \u escapes, six bytes for one; a
-// backup holds up to 501 of them, in base64 twice.
+// Limits of bodies, large enough for all that is legal when it comes as \u escapes: six bytes for
+// one of a value's 25,600; two escapes for a character of 15 tags of 1,024 characters, 180 KiB, and
+// of the content type. A backup holds up to 501 versions, in base64 twice.
 const (
-	maxSetBody     = 256 << 10
+	maxSetBody     = 384 << 10
+	maxUpdateBody  = 256 << 10
 	maxRestoreBody = 48 << 20
 )
 
@@ -39,7 +41,7 @@ func (f *face) declareSecrets(t *operation.Table) {
 	}, f.getSecret)
 	operation.Handle(t, operation.Op{
 		Name: "SecretUpdate", Method: "PATCH", Path: "/secrets/{secret-name}/{secret-version?}",
-		Action: secretActions + "update/action", Level: object, Writes: writes,
+		Action: secretActions + "update/action", Level: object, Writes: writes, MaxBody: maxUpdateBody,
 		Summary: "Change content type, attributes or tags of a version: the latest unless one is named.",
 	}, f.updateSecret)
 	operation.Handle(t, operation.Op{
@@ -197,7 +199,7 @@ func (f *face) purgeSecret(ctx context.Context, c *operation.Call, _ operation.N
 	if err != nil {
 		return operation.None{}, err
 	}
-	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error { return f.secrets.Purge(tx, c.Vault, n) })
+	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error { return f.secrets.Purge(tx, c.Vault, n, c.IsSystem()) })
 }
 
 func (f *face) backupSecret(ctx context.Context, c *operation.Call, _ operation.None) (BackupBlob, error) {

@@ -193,12 +193,17 @@ func (d *DB) commit(batch []*job) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
 
+	if d.ring == nil {
+		return errors.New("write to the database: it is not bound to a keyring")
+	}
+	since := d.guard.now()
 	stx, err := d.writes.BeginTx(ctx, nil)
 	if err != nil {
 		return unavailable("begin to write", err)
 	}
 	defer stx.Rollback()
-	tx := &Tx{ctx: ctx, engine: &d.engine, tx: stx, writable: true}
+	tx := d.newTx(ctx, stx, since)
+	tx.writable = true
 	if err := d.open(tx, mergeLocks(batch)); err != nil {
 		return err
 	}
@@ -212,6 +217,9 @@ func (d *DB) commit(batch []*job) (err error) {
 	}
 	id := NewID()
 	records = len(tx.records)
+	if err := tx.storeRevisions(); err != nil {
+		return err
+	}
 	if err := d.storeJournal(tx, id); err != nil {
 		return err
 	}
@@ -220,9 +228,12 @@ func (d *DB) commit(batch []*job) (err error) {
 		return fmt.Errorf("commit: a statement of the job had failed: %w", err)
 	}
 	if err != nil {
-		return d.settle(id, records > 0, err)
+		err = d.settle(id, records > 0, err)
 	}
-	return nil
+	if err == nil {
+		d.guard.committed(tx)
+	}
+	return err
 }
 
 // unavailable marks an error after which certainly nothing was changed.
@@ -247,7 +258,7 @@ func (d *DB) run(tx *Tx, j *job, alone bool) error {
 		tx.records = append(tx.records, j.records...)
 		return nil
 	}
-	mark, revisions := len(tx.records), maps.Clone(tx.revisions)
+	undo := tx.mark()
 	if !alone {
 		if _, err := tx.Exec(`SAVEPOINT job`); err != nil {
 			return fmt.Errorf("set a savepoint: %w", err)
@@ -266,7 +277,7 @@ func (d *DB) run(tx *Tx, j *job, alone bool) error {
 		// has kept to itself.
 		j.err = fmt.Errorf("a statement of the job had failed: %w", err)
 	}
-	tx.records, tx.revisions = tx.records[:mark], revisions
+	undo()
 	if d.engine.isConflict(j.err) || d.engine.isUnavailable(j.err) {
 		return j.err // the transaction is lost, and the batch with it
 	}
@@ -290,6 +301,17 @@ func call(fn func(*Tx) error, tx *Tx) (err error) {
 	return fn(tx)
 }
 
+// mark remembers where the transaction stands in memory; undo brings it back there, beside the
+// savepoint.
+func (t *Tx) mark() (undo func()) {
+	records, revisions, base, changes := len(t.records), maps.Clone(t.revisions), maps.Clone(t.base), maps.Clone(t.changes)
+	return func() { t.records, t.revisions, t.base, t.changes = t.records[:records], revisions, base, changes }
+}
+
+// JournalTable is what the MAC of a journal row is of: commit id, tenant id, time of the commit,
+// number of entries, and the records.
+const JournalTable = "journal"
+
 // storeJournal writes the commit's records as one row: each is a uvarint length and its bytes.
 func (d *DB) storeJournal(tx *Tx, id string) error {
 	if len(tx.records) == 0 {
@@ -300,10 +322,11 @@ func (d *DB) storeJournal(tx *Tx, id string) error {
 		b = binary.AppendUvarint(b, uint64(len(r)))
 		b = append(b, r...)
 	}
+	fields := []any{id, d.tenant, tx.Micros(), len(tx.records), b}
 	const q = `
-		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records)
-		VALUES ($1, $2, $3, $4, $5)`
-	if _, err := tx.Exec(q, id, d.tenantID(), tx.Micros(), len(tx.records), b); err != nil {
+		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac)
+		VALUES ($1, $2, $3, $4, $5, $6)`
+	if _, err := tx.Exec(q, append(fields, d.ring.RowMAC(JournalTable, fields...))...); err != nil {
 		return fmt.Errorf("store the journal: %w", err)
 	}
 	return nil
@@ -340,8 +363,8 @@ func (d *DB) probe(id string) (stored bool, err error) {
 	}
 	defer stx.Rollback()
 	const q = `
-		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records)
-		VALUES ($1, '', 0, 0, $2)`
+		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac)
+		VALUES ($1, '', 0, 0, $2, $2)`
 	_, err = stx.ExecContext(ctx, q, id, []byte{})
 	if IsUnique(err) {
 		return true, nil

@@ -12,7 +12,10 @@
 //
 // Revisions answer "has anything changed?": every write raises the revision of the scope it
 // changes, and the rows are locked in one order (authorisation, directory, vaults by id), so
-// that two writers can't deadlock on them.
+// that two writers can't deadlock on them. With each revision stands a sealed digest of the rows
+// that the scope covers: a row that was edited, inserted, deleted or brought back from yesterday
+// by somebody else's hand is noticed when it is read (Tx.Check, Tx.Absent). The threat is a writer
+// to the database who does not have our keys. What he can do is destroy; what he cannot is lie.
 //
 // Errors are of three kinds: a conflict is retried here and nowhere else; ErrUnavailable means
 // that storage is out of reach and nothing was changed; all others are broken or are the
@@ -21,6 +24,7 @@
 package db
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -29,6 +33,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"strongroom/internal/envelope"
 )
 
 // An Engine is one of the two databases that Strongroom runs on.
@@ -48,8 +54,18 @@ const (
 	Directory = "directory"
 )
 
+// vaultPrefix begins the scopes of vaults.
+const vaultPrefix = "vault/"
+
+// Keys of the meta table that this package reads: the first makes the clock one that can be set
+// off, for tests and demonstrations; the second says by how many microseconds.
+const (
+	MetaTestClock   = "test_clock"
+	MetaClockOffset = "clock_offset_us"
+)
+
 // VaultRevision is the revision scope of one vault's contents.
-func VaultRevision(vaultID string) string { return "vault/" + vaultID }
+func VaultRevision(vaultID string) string { return vaultPrefix + vaultID }
 
 // ErrUnavailable is in the chain of an error when storage is out of reach: nothing was
 // changed and the same call may succeed later. The one exception says so: ErrUnknownOutcome.
@@ -67,12 +83,14 @@ type Options struct {
 	Engine      Engine
 	Path        string // SQLite: the file
 	URL         string // PostgreSQL: the connection string
-	Connections int    // PostgreSQL: connections for reads, 4 to 200; zero means 16
+	Connections int    // for reads; zero means 16
 	Create      bool   // run migrations; without it an empty database is refused
 	// OnCommit is told of every commit, for metrics: the number of jobs and journal records in
 	// it, how long it took, and whether it failed. It must not block. May be nil.
 	OnCommit func(jobs, records int, took time.Duration, err error)
 }
+
+func (o Options) connections() int { return cmp.Or(o.Connections, 16) }
 
 // A DB is an open database. It may be shared by goroutines.
 type DB struct {
@@ -87,8 +105,10 @@ type DB struct {
 	once      sync.Once
 	wg        sync.WaitGroup
 
-	mu     sync.Mutex
-	tenant string // guarded by mu; stamped on journal rows, empty until init
+	guard *guard
+
+	ring   *envelope.Ring // set once, by Bind
+	tenant string         // stamped on journal rows
 }
 
 // Open opens the database, migrates it if asked to, and starts the committer. A database whose
@@ -100,7 +120,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	d := &DB{
 		engine: eng, reads: eng.reads, writes: eng.writes,
-		onCommit: o.OnCommit, closing: make(chan struct{}), stopped: make(chan struct{}),
+		onCommit: o.OnCommit, closing: make(chan struct{}), stopped: make(chan struct{}), guard: newGuard(),
 	}
 	if d.onCommit == nil {
 		d.onCommit = func(int, int, time.Duration, error) {}
@@ -124,33 +144,21 @@ func (d *DB) prepare(ctx context.Context, create bool) error {
 		}
 	}
 	var n int
-	err := d.reads.QueryRowContext(ctx, `SELECT COUNT(*) FROM meta WHERE key = 'test_clock'`).Scan(&n)
+	err := d.reads.QueryRowContext(ctx, `SELECT COUNT(*) FROM meta WHERE key = $1`, MetaTestClock).Scan(&n)
 	if err != nil {
 		return fmt.Errorf("read the meta table (is the database initialised?): %w", d.engine.wrap(err))
 	}
 	d.testClock = n > 0
-	err = d.reads.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'tenant_id'`).Scan(&d.tenant)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("read the tenant id: %w", err)
-	}
 	return nil
 }
 
 // Engine says which database this is.
 func (d *DB) Engine() Engine { return d.engine.name }
 
-// SetTenant names the tenant that journal rows belong to; init calls it once.
-func (d *DB) SetTenant(id string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tenant = id
-}
-
-func (d *DB) tenantID() string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.tenant
-}
+// Bind gives the database the keys by which rows are proven, and the tenant that journal rows
+// belong to. It is called once, before the first Update; before it, a View shows no revisions and
+// proves nothing, which is enough to find out which keys are wanted.
+func (d *DB) Bind(tenant string, ring *envelope.Ring) { d.tenant, d.ring = tenant, ring }
 
 // Ping asks the database for a sign of life.
 func (d *DB) Ping(ctx context.Context) error {

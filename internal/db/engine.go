@@ -43,7 +43,7 @@ func openEngine(o Options) (engine, error) {
 }
 
 func (e *engine) isConflict(err error) bool {
-	return err != nil && !errors.Is(err, ErrUnavailable) && e.classify(err) == conflict
+	return err != nil && !errors.Is(err, ErrUnavailable) && (errors.Is(err, errMoved) || e.classify(err) == conflict)
 }
 
 func (e *engine) isUnavailable(err error) bool { return err != nil && e.classify(err) == unreachable }

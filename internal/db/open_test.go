@@ -326,7 +326,7 @@ func TestViewSeesOneSnapshot(t *testing.T) {
 		set := func(v string) {
 			t.Helper()
 			err := d.Update(context.WithoutCancel(t.Context()), []string{db.Directory}, func(tx *db.Tx) error {
-				if _, err := tx.Raise(db.Directory); err != nil {
+				if err := tx.Raise(db.Directory); err != nil {
 					return err
 				}
 				return tx.SetMeta("k", v)

@@ -145,7 +145,7 @@ func testLostAnswer(t *testing.T, d *db.DB, c *cutter, stored bool) {
 	err := d.Update(t.Context(), []string{db.Directory}, func(tx *db.Tx) error {
 		runs++
 		tx.Record([]byte(scope))
-		_, err := tx.Raise(scope)
+		err := tx.Raise(scope)
 		return err
 	})
 	if c.armed.Load() {

@@ -27,16 +27,12 @@ func openPostgreSQL(o Options) (engine, error) {
 	cfg, err := pgx.ParseConfig(o.URL)
 	if err != nil {
 		// The parser's message may quote the connection string, and with it the password.
-		return engine{}, errors.New("database url: want postgres://user@host:port/name or key=value pairs")
+		return engine{}, errors.New("database url: want postgres://user@host:port/name")
 	}
 	cfg.ConnectTimeout = 5 * time.Second
 	cfg.RuntimeParams["application_name"] = "strongroom"
-	n := o.Connections
-	if n == 0 {
-		n = 16
-	}
 	return engine{
-		name: PostgreSQL, reads: pool(cfg, n), writes: pool(cfg, 6), lanes: 2, workers: 2,
+		name: PostgreSQL, reads: pool(cfg, o.connections()), writes: pool(cfg, 6), lanes: 2, workers: 2,
 		readIsolation: sql.LevelRepeatableRead, readOnly: true,
 		lockSuffix:  ` FOR UPDATE`,
 		clock:       `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)`,

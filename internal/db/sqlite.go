@@ -40,14 +40,13 @@ func openSQLite(o Options) (engine, error) {
 			return engine{}, fmt.Errorf("open the database: %w", err)
 		}
 	}
-	release, err := lockFile(o.Path + ".lock")
+	path, err := realPath(o.Path)
+	if err != nil {
+		return engine{}, fmt.Errorf("open the database: %w", err)
+	}
+	release, err := lockFile(path + ".lock")
 	if err != nil {
 		return engine{}, err
-	}
-	path, err := filepath.Abs(o.Path)
-	if err != nil {
-		release()
-		return engine{}, fmt.Errorf("open the database: %w", err)
 	}
 	// The file is made here, so that its mode is ours: readable by nobody else.
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -60,8 +59,8 @@ func openSQLite(o Options) (engine, error) {
 	writes := sqliteDB(path, always+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)&_txlock=immediate")
 	writes.SetMaxOpenConns(1)
 	reads := sqliteDB(path, always+"&_pragma=query_only(1)&_txlock=deferred")
-	reads.SetMaxOpenConns(32)
-	reads.SetMaxIdleConns(32)
+	reads.SetMaxOpenConns(o.connections())
+	reads.SetMaxIdleConns(o.connections())
 	checkpoints := sqliteDB(path, always+"&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
 	checkpoints.SetMaxOpenConns(1)
 	// The first connection turns the file into WAL mode before a reader meets it.
@@ -79,6 +78,20 @@ func openSQLite(o Options) (engine, error) {
 			return checkpoints.Close()
 		},
 	}, nil
+}
+
+// realPath is the place of the file itself, so that two names of it have one lock.
+func realPath(path string) (string, error) {
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, os.ErrNotExist) { // it is about to be made, where its folder is
+		var dir string
+		dir, err = filepath.EvalSymlinks(filepath.Dir(path))
+		real = filepath.Join(dir, filepath.Base(path))
+	}
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(real)
 }
 
 func sqliteDB(path, query string) *sql.DB {

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
+
+	"strongroom/internal/envelope"
 )
 
 // A Tx is one transaction. It is used by one goroutine at a time and only until the function
@@ -21,11 +22,15 @@ type Tx struct {
 	// clock on PostgreSQL, from the host's on SQLite. Nothing inside takes another.
 	Now time.Time
 
-	ctx       context.Context
-	engine    *engine
-	tx        querier
-	writable  bool
-	revisions map[string]int64
+	ctx      context.Context
+	db       *DB
+	tx       querier
+	writable bool
+	since    int64 // what the guard knew when the snapshot was taken
+
+	revisions map[string]revision // as this transaction has them now
+	base      map[string]revision // of those that it locked, as they were before
+	changes   map[string][]change // of sets, in order
 	records   [][]byte
 }
 
@@ -72,27 +77,28 @@ type Scanner interface{ Scan(dest ...any) error }
 // transaction that is not may be undone, and must not be kept in a cache.
 func (t *Tx) ReadOnly() bool { return !t.writable }
 
+// Ring is the keyring that the database is bound to.
+func (t *Tx) Ring() *envelope.Ring { return t.db.ring }
+
 // Micros is the transaction's time as columns keep it.
 func (t *Tx) Micros() int64 { return t.Now.UnixMicro() }
 
-// Revision returns the revision of Authorisation, Directory or a scope that this transaction
-// locked, as its snapshot shows it; zero if there is none.
-func (t *Tx) Revision(scope string) int64 { return t.revisions[scope] }
+// Revision returns the revision of a scope as the transaction sees it; zero if there is none.
+// Those of Authorisation and Directory and of scopes that it locked are at hand.
+func (t *Tx) Revision(scope string) int64 { return t.revisions[scope].number }
 
-// Raise raises the revision of a scope and returns the new value; a scope without one starts at
-// one. The scope should be among the locks of the Update, so that writers wait for each other
-// here and not later.
-func (t *Tx) Raise(scope string) (int64, error) {
-	const q = `
-		INSERT INTO revisions (scope, revision) VALUES ($1, 1)
-		ON CONFLICT (scope) DO UPDATE SET revision = revisions.revision + 1
-		RETURNING revision`
-	var n int64
-	if err := t.QueryRow(q, scope).Scan(&n); err != nil {
-		return 0, fmt.Errorf("raise the revision of %q: %w", scope, err)
+// Raise raises the revision of a scope. The scope should be among the locks of the Update, so
+// that writers wait for each other there and not here.
+func (t *Tx) Raise(scope string) error {
+	if _, locked := t.base[scope]; !locked {
+		if err := t.lock([]string{scope}); err != nil {
+			return err
+		}
 	}
-	t.revisions[scope] = n
-	return n, nil
+	r := t.revisions[scope]
+	r.number++
+	t.revisions[scope] = r
+	return nil
 }
 
 // Record adds one record to the journal row of this commit. The bytes must not change later.
@@ -118,22 +124,36 @@ func (t *Tx) Lease(name, holder string, ttl time.Duration) (fence int64, ok bool
 	return fence, true, nil
 }
 
-// Meta returns a value of the meta table, or "" when there is none.
-func (t *Tx) Meta(key string) (string, error) {
-	var v string
-	err := t.QueryRow(`SELECT value FROM meta WHERE key = $1`, key).Scan(&v)
-	if err != nil && !errors.Is(err, ErrNoRows) {
+// openMeta are the keys of the meta table that others than us may write: the migrations, and
+// whoever sets the clock of a test.
+var openMeta = map[string]bool{"least_reader": true, MetaClockOffset: true}
+
+// Meta returns a value of the meta table, or "" when there is none. On a bound database it is
+// proven to be one that SetMeta stored.
+func (t *Tx) Meta(key string) (value string, err error) {
+	var mac []byte
+	err = t.QueryRow(`SELECT value, row_mac FROM meta WHERE key = $1`, key).Scan(&value, &mac)
+	if errors.Is(err, ErrNoRows) {
+		return "", nil
+	}
+	if err == nil && t.db.ring != nil && !openMeta[key] {
+		err = t.db.ring.CheckRow(mac, "meta", key, value)
+	}
+	if err != nil {
 		return "", fmt.Errorf("read meta %q: %w", key, err)
 	}
-	return v, nil
+	return value, nil
 }
+
+// HasTestClock says whether the database's clock can be set off.
+func (t *Tx) HasTestClock() bool { return t.db.testClock }
 
 // SetMeta stores a value in the meta table.
 func (t *Tx) SetMeta(key, value string) error {
 	const q = `
-		INSERT INTO meta (key, value) VALUES ($1, $2)
-		ON CONFLICT (key) DO UPDATE SET value = $2`
-	if _, err := t.Exec(q, key, value); err != nil {
+		INSERT INTO meta (key, value, row_mac) VALUES ($1, $2, $3)
+		ON CONFLICT (key) DO UPDATE SET value = $2, row_mac = $3`
+	if _, err := t.Exec(q, key, value, t.db.ring.RowMAC("meta", key, value)); err != nil {
 		return fmt.Errorf("store meta %q: %w", key, err)
 	}
 	return nil
@@ -155,11 +175,12 @@ func (d *DB) View(ctx context.Context, fn func(*Tx) error) error {
 // BeginView begins a read-only transaction that the caller ends with done. It is for the
 // pipeline, where deciding and reading share one snapshot; others use View.
 func (d *DB) BeginView(ctx context.Context) (tx *Tx, done func(), err error) {
+	since := d.guard.now()
 	stx, err := d.reads.BeginTx(ctx, &sql.TxOptions{Isolation: d.engine.readIsolation, ReadOnly: d.engine.readOnly})
 	if err != nil {
 		return nil, nil, d.engine.wrap(fmt.Errorf("begin to read: %w", err))
 	}
-	tx = &Tx{ctx: ctx, engine: &d.engine, tx: stx}
+	tx = d.newTx(ctx, stx, since)
 	if err := d.open(tx, nil); err != nil {
 		stx.Rollback()
 		return nil, nil, d.engine.wrap(err)
@@ -167,56 +188,30 @@ func (d *DB) BeginView(ctx context.Context) (tx *Tx, done func(), err error) {
 	return tx, func() { stx.Rollback() }, nil
 }
 
-// open reads the transaction's time and revisions, and locks the scopes of a write.
-func (d *DB) open(tx *Tx, locks []string) error {
-	tx.revisions = make(map[string]int64, len(locks)+2)
-	if len(locks) > 0 {
-		if err := tx.readRevisions(locks, d.engine.lockSuffix); err != nil {
-			return err
-		}
+func (d *DB) newTx(ctx context.Context, stx querier, since int64) *Tx {
+	return &Tx{
+		ctx: ctx, db: d, tx: stx, since: since,
+		revisions: map[string]revision{}, base: map[string]revision{}, changes: map[string][]change{},
 	}
-	var rest []string
-	for _, s := range []string{Authorisation, Directory} {
-		if !slices.Contains(locks, s) {
-			rest = append(rest, s)
-		}
-	}
-	if err := tx.readRevisions(rest, ""); err != nil {
-		return err
-	}
-	return d.readTime(tx)
 }
 
-// readRevisions reads the named revisions in their locking order. Only the number of
-// placeholders varies in the text.
-func (t *Tx) readRevisions(scopes []string, suffix string) error {
-	if len(scopes) == 0 {
-		return nil
-	}
-	var q strings.Builder
-	q.WriteString(`SELECT scope, revision FROM revisions WHERE scope IN (`)
-	args := make([]any, len(scopes))
-	for i, s := range scopes {
-		if i > 0 {
-			q.WriteString(", ")
-		}
-		q.WriteString("$" + strconv.Itoa(i+1))
-		args[i] = s
-	}
-	q.WriteString(`) ORDER BY scope` + suffix)
-	err := t.Query(func(row Scanner) error {
-		var scope string
-		var n int64
-		if err := row.Scan(&scope, &n); err != nil {
+// open reads the transaction's time and revisions, and locks the scopes of a write.
+func (d *DB) open(tx *Tx, locks []string) error {
+	if d.ring != nil { // else only what init wrote openly can be read: see Bind
+		if err := tx.lock(locks); err != nil {
 			return err
 		}
-		t.revisions[scope] = n
-		return nil
-	}, q.String(), args...)
-	if err != nil {
-		return fmt.Errorf("read revisions: %w", err)
+		var rest []string
+		for _, s := range []string{Authorisation, Directory} {
+			if !slices.Contains(locks, s) {
+				rest = append(rest, s)
+			}
+		}
+		if err := tx.readRevisions(rest, ""); err != nil {
+			return err
+		}
 	}
-	return nil
+	return d.readTime(tx)
 }
 
 // readTime sets the transaction's time. The offset row is looked at only where the database was
@@ -229,7 +224,7 @@ func (d *DB) readTime(tx *Tx) error {
 		}
 	}
 	if d.testClock {
-		text, err := tx.Meta("clock_offset_us")
+		text, err := tx.Meta(MetaClockOffset)
 		if err != nil {
 			return err
 		}

@@ -2,9 +2,10 @@
 //
 // The threat is a stolen database file, dump or backup blob, and a writer to the database who
 // is not us. The first must learn no value and no key. The second must not be able to insert,
-// edit, swap or move anything without being noticed when it is read. What this package cannot
-// notice is the return of an old row together with everything around it: that is the business
-// of revisions and digests above it. Whoever holds the root key and the database has it all.
+// edit, swap or move anything without being noticed when it is read: rows carry MACs. Nor to
+// delete a row or bring back an old one: sets of rows carry digests. What no row can tell is
+// the return of a whole old database: each node remembers how far it had come. Whoever holds
+// the root key and the database has it all.
 //
 // # Keys
 //
@@ -13,7 +14,8 @@
 //	│   ├── mac         row MACs
 //	│   ├── backup      backup blobs; outlives root keys and vaults
 //	│   ├── pepper      HMAC of generated client secrets
-//	│   └── system      our own secrets (signing keys) and opaque tokens
+//	│   ├── system      our own secrets (signing keys) and opaque tokens
+//	│   └── digest      digests of sets of rows
 //	└── data keys       random, one a vault, wrapped by the root key
 //	    └── value keys  HKDF-SHA256 from the data key, one a version of an object
 //
@@ -34,6 +36,10 @@
 //
 //	row MAC     format=1 │ ring key id │ HMAC-SHA256
 //	pepper      1          4             32, over the two parts before and the encoded fields
+//
+//	digest      a box of the ring over: format=1 │ ring key id │ a sum (32) for each part
+//	            of the set; a sum is that of HMAC-SHA256(row MAC) over the part's rows,
+//	            modulo 2^256
 //
 // Everything is AES-256-GCM under a key that HKDF-SHA256 derives with the context (what the
 // thing is and where it stands) as info. Header, salt and context are associated data too: the

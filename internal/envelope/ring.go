@@ -16,9 +16,10 @@ const (
 	purposeBackup = "backup"
 	purposePepper = "pepper"
 	purposeSystem = "system"
+	purposeDigest = "digest"
 )
 
-var purposes = []string{purposeMAC, purposeBackup, purposePepper, purposeSystem}
+var purposes = []string{purposeMAC, purposeBackup, purposePepper, purposeSystem, purposeDigest}
 
 const (
 	ringFormat     byte = 1
@@ -29,7 +30,7 @@ const (
 // A SealedKey is a ring key as the database stores it. No field is secret.
 type SealedKey struct {
 	KeyID     string // 8 lower-case hex characters, random
-	Purpose   string // mac, backup, pepper or system
+	Purpose   string // mac, backup, pepper, system or digest
 	RootKeyID string // the root key that wrapped it
 	Sealed    []byte // bound to deployment, purpose and KeyID
 }

@@ -159,8 +159,8 @@ func (f *face) getApplication(ctx context.Context, c *operation.Call, _ operatio
 }
 
 func (f *face) deleteApplication(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
-	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error {
-		return f.store.DeleteApplication(tx, c.Param("id"))
+	return operation.None{}, f.change(ctx, c, func(tx *db.Tx, a identity.Application) error {
+		return f.store.DeleteApplication(tx, a.ID)
 	})
 }
 

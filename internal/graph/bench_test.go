@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,7 +14,6 @@ import (
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
-	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 	"strongroom/internal/operation"
 	"strongroom/internal/resource"
@@ -42,9 +40,8 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	d := dbtest.Open(t, dbtest.SQLiteOptions(t))
-	d.SetTenant(testTenant)
 	families := resource.Families{resource.NewFamily("default", "localhost", 8443)}
-	store := &identity.Store{Ring: newRing(t), Tenant: testTenant}
+	store := &identity.Store{Ring: dbtest.Ring(t), Tenant: testTenant}
 	issuer := identity.NewIssuer(store, families, time.Hour, 30*24*time.Hour)
 	if err := issuer.EnsureSigningKey(t.Context(), d); err != nil {
 		t.Fatal(err)
@@ -58,23 +55,6 @@ func newBench(t *testing.T) *bench {
 			Log: slog.New(slog.DiscardHandler), Node: "test", Observe: func(string, string, int, time.Duration) {},
 		},
 	}
-}
-
-func newRing(t *testing.T) *envelope.Ring {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "root.key")
-	if err := envelope.CreateRootKeyFile(path); err != nil {
-		t.Fatal(err)
-	}
-	root, err := envelope.OpenRootKeyFile(path, t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, _, err := envelope.NewRing(root, "22222222-2222-4333-8444-555555555555")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ring
 }
 
 type answer struct {

@@ -3,8 +3,9 @@
 // official tools call them around sign-in and role assignment.
 //
 // Whoever can add a credential to an application or a member to a group can act with all the
-// rights that these have. So such a change asks, beyond its own action, for the right to assign
-// roles at the root scope: nobody becomes an owner by way of the directory.
+// rights that these have, and whoever removes them can lock others out. So such a change asks,
+// beyond its own action, for the right to assign any role at the root scope: nobody becomes an
+// owner by way of the directory.
 package graph
 
 import (
@@ -84,7 +85,7 @@ func (f *face) Headers(_ *operation.Call, h http.Header) {
 
 // requireOwner asks for the right to assign any role, see the package comment.
 func requireOwner(tx *db.Tx, c *operation.Call) error {
-	return c.Require(tx, authz.Need{Action: "Microsoft.Authorization/roleAssignments/write", Scope: resource.Root})
+	return c.Require(tx, authz.Need{Action: "Microsoft.Authorization/roleAssignments/write", Scope: resource.Root, Role: authz.RoleOwner})
 }
 
 // statuses turns a kind into a status and Graph's word for it. The domain may have a more exact

@@ -96,6 +96,9 @@ func (f *face) getGroup(ctx context.Context, c *operation.Call, _ operation.None
 
 func (f *face) deleteGroup(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
 	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error {
+		if err := requireOwner(tx, c); err != nil {
+			return err
+		}
 		p, err := f.named(tx, c, isGroup)
 		if err != nil {
 			return err

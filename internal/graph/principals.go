@@ -154,6 +154,9 @@ func (f *face) updateServicePrincipal(ctx context.Context, c *operation.Call, in
 
 func (f *face) deleteServicePrincipal(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
 	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error {
+		if err := requireOwner(tx, c); err != nil {
+			return err
+		}
 		p, err := f.named(tx, c, isServicePrincipal)
 		if err != nil {
 			return err

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"fmt"
 	"time"
 
 	"strongroom/internal/db"
@@ -15,28 +14,21 @@ type Application struct {
 	Created time.Time
 }
 
-const applications = "applications"
-
-const selectApplications = `
-	SELECT application_id, app_id, display_name, created_us, row_mac
+var selectApplications = `
+	SELECT ` + db.Applications.Columns("") + `
 	FROM applications `
 
-func (s *Store) applicationFields(a Application) []any {
-	return []any{s.Tenant, a.ID, a.AppID, a.Name, a.Created.UnixMicro()}
+func applicationFields(tenant string, a Application) []any {
+	return []any{tenant, a.ID, a.AppID, a.Name, a.Created.UnixMicro()}
 }
 
-func (s *Store) scanApplication(row db.Scanner) (Application, error) {
-	var a Application
+func scanApplication(row db.Scanner) (a Application, seal db.Seal, err error) {
+	var tenant string
 	var created int64
-	var mac []byte
-	if err := row.Scan(&a.ID, &a.AppID, &a.Name, &created, &mac); err != nil {
-		return a, err
-	}
+	err = row.Scan(&tenant, &a.ID, &a.AppID, &a.Name, &created, &seal.MAC)
 	a.Created = micros(created)
-	if err := s.Ring.CheckRow(mac, applications, s.applicationFields(a)...); err != nil {
-		return a, fmt.Errorf("application %s: %w", a.ID, err)
-	}
-	return a, nil
+	seal.Fields = applicationFields(tenant, a)
+	return a, seal, err
 }
 
 // CreateApplication makes an application without credentials and without a service principal.
@@ -46,10 +38,8 @@ func (s *Store) CreateApplication(tx *db.Tx, name string) (Application, error) {
 		return Application{}, err
 	}
 	a := Application{ID: db.NewGUID(), AppID: db.NewGUID(), Name: name, Created: tx.Now}
-	const q = `
-		INSERT INTO applications (tenant_id, application_id, app_id, display_name, created_us, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6)`
-	return a, s.write(tx, db.Authorisation, applications, q, s.applicationFields(a))
+	_, err := tx.Put(db.Applications, nil, applicationFields(s.Tenant, a)...)
+	return a, err
 }
 
 // GetApplication returns the application with an object id or client id.
@@ -62,7 +52,7 @@ func (s *Store) GetApplication(tx *db.Tx, id string) (Application, error) {
 }
 
 func (s *Store) application(tx *db.Tx, id string) (Application, bool, error) {
-	return readOne(tx, applications, s.scanApplication,
+	return db.ReadRow(tx, db.Applications, scanApplication,
 		selectApplications+`WHERE tenant_id = $1 AND (application_id = $2 OR app_id = $2)`, s.Tenant, idKey(id))
 }
 
@@ -70,9 +60,9 @@ func (s *Store) application(tx *db.Tx, id string) (Application, bool, error) {
 func (s *Store) ListApplications(tx *db.Tx, appID string) ([]Application, error) {
 	const order = ` ORDER BY application_id`
 	if appID == "" {
-		return readAll(tx, applications, s.scanApplication, selectApplications+`WHERE tenant_id = $1`+order, s.Tenant)
+		return db.ReadRows(tx, db.Applications, scanApplication, selectApplications+`WHERE tenant_id = $1`+order, s.Tenant)
 	}
-	return readAll(tx, applications, s.scanApplication,
+	return db.ReadRows(tx, db.Applications, scanApplication,
 		selectApplications+`WHERE tenant_id = $1 AND app_id = $2`+order, s.Tenant, idKey(appID))
 }
 
@@ -90,11 +80,9 @@ func (s *Store) DeleteApplication(tx *db.Tx, id string) error {
 			return err
 		}
 	}
-	const keys = `DELETE FROM credentials WHERE tenant_id = $1 AND app_id = $2`
-	if _, err := remove(tx, credentials, keys, s.Tenant, a.AppID); err != nil {
+	if _, err := tx.Remove(db.Credentials, `tenant_id = $1 AND app_id = $2`, s.Tenant, a.AppID); err != nil {
 		return err
 	}
-	const row = `DELETE FROM applications WHERE tenant_id = $1 AND application_id = $2`
-	_, err = remove(tx, applications, row, s.Tenant, a.ID)
+	_, err = tx.Remove(db.Applications, `tenant_id = $1 AND application_id = $2`, s.Tenant, a.ID)
 	return err
 }

@@ -55,45 +55,36 @@ const (
 	maxSecretLifeYears = 2 // as the Azure portal offers at most
 )
 
-const credentials = "credentials"
-
 // pepperPurpose separates digests of client secrets from others under the same key.
 const pepperPurpose = "client secret"
 
-const selectCredentials = `
-	SELECT credential_id, app_id, kind, display_name, hint, secret_hmac, certificate,
-		thumbprint_sha1, thumbprint_sha256, not_before_us, expires_us, created_us, row_mac
+var selectCredentials = `
+	SELECT ` + db.Credentials.Columns("") + `
 	FROM credentials `
 
-func (s *Store) credentialFields(c Credential) []any {
+func credentialFields(tenant string, c Credential) []any {
 	return []any{
-		s.Tenant, c.ID, c.AppID, string(c.Kind), c.Name, c.Hint, nullBlob(c.digest), nullBlob(c.Certificate),
+		tenant, c.ID, c.AppID, string(c.Kind), c.Name, c.Hint, nullBlob(c.digest), nullBlob(c.Certificate),
 		nullText(c.ThumbprintSHA1), nullText(c.ThumbprintSHA256),
 		c.NotBefore.UnixMicro(), c.Expires.UnixMicro(), c.Created.UnixMicro(),
 	}
 }
 
-func (s *Store) scanCredential(row db.Scanner) (Credential, error) {
-	var c Credential
+func scanCredential(row db.Scanner) (c Credential, seal db.Seal, err error) {
+	var tenant string
 	var sha1, sha256 *string
 	var notBefore, expires, created int64
-	var mac []byte
-	err := row.Scan(&c.ID, &c.AppID, &c.Kind, &c.Name, &c.Hint, &c.digest, &c.Certificate,
-		&sha1, &sha256, &notBefore, &expires, &created, &mac)
-	if err != nil {
-		return c, err
-	}
+	err = row.Scan(&tenant, &c.ID, &c.AppID, &c.Kind, &c.Name, &c.Hint, &c.digest, &c.Certificate,
+		&sha1, &sha256, &notBefore, &expires, &created, &seal.MAC)
 	c.ThumbprintSHA1, c.ThumbprintSHA256 = orEmpty(sha1), orEmpty(sha256)
 	c.NotBefore, c.Expires, c.Created = micros(notBefore), micros(expires), micros(created)
-	if err := s.Ring.CheckRow(mac, credentials, s.credentialFields(c)...); err != nil {
-		return c, fmt.Errorf("credential %s: %w", c.ID, err)
-	}
-	return c, nil
+	seal.Fields = credentialFields(tenant, c)
+	return c, seal, err
 }
 
 // ListCredentials returns an application's credentials, ordered by id.
 func (s *Store) ListCredentials(tx *db.Tx, appID string) ([]Credential, error) {
-	return readAll(tx, credentials, s.scanCredential,
+	return db.ReadRows(tx, db.Credentials, scanCredential,
 		selectCredentials+`WHERE tenant_id = $1 AND app_id = $2 ORDER BY credential_id`, s.Tenant, idKey(appID))
 }
 
@@ -196,11 +187,8 @@ func (s *Store) addCredential(tx *db.Tx, appID string, c Credential) (Credential
 	}
 	c.ID, c.AppID, c.Created = db.NewGUID(), app.AppID, tx.Now
 	c.NotBefore, c.Expires = c.NotBefore.UTC().Truncate(time.Microsecond), c.Expires.UTC().Truncate(time.Microsecond)
-	const q = `
-		INSERT INTO credentials (tenant_id, credential_id, app_id, kind, display_name, hint, secret_hmac, certificate,
-			thumbprint_sha1, thumbprint_sha256, not_before_us, expires_us, created_us, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
-	return c, s.write(tx, db.Authorisation, credentials, q, s.credentialFields(c))
+	_, err = tx.Put(db.Credentials, nil, credentialFields(s.Tenant, c)...)
+	return c, err
 }
 
 // RemoveCredential removes a credential of an application. Tokens that it brought hold until
@@ -210,8 +198,7 @@ func (s *Store) RemoveCredential(tx *db.Tx, appID, credentialID string) error {
 	if err != nil {
 		return err
 	}
-	const q = `DELETE FROM credentials WHERE tenant_id = $1 AND app_id = $2 AND credential_id = $3`
-	n, err := remove(tx, credentials, q, s.Tenant, app.AppID, idKey(credentialID))
+	n, err := tx.Remove(db.Credentials, `tenant_id = $1 AND app_id = $2 AND credential_id = $3`, s.Tenant, app.AppID, idKey(credentialID))
 	if err == nil && n == 0 {
 		err = apierr.BadRequest(codeBadRequest, "No credentials found to be removed.")
 	}

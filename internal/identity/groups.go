@@ -1,14 +1,11 @@
 package identity
 
 import (
-	"fmt"
 	"slices"
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
 )
-
-const groupMembers = "group_members"
 
 // A membership puts a principal, perhaps a group itself, into a group.
 type membership struct {
@@ -16,24 +13,15 @@ type membership struct {
 	created       int64
 }
 
-const selectMembers = `
-	SELECT group_id, member_id, created_us, row_mac
+var selectMembers = `
+	SELECT ` + db.GroupMembers.Columns("") + `
 	FROM group_members `
 
-func (s *Store) memberFields(m membership) []any {
-	return []any{s.Tenant, m.group, m.member, m.created}
-}
-
-func (s *Store) scanMember(row db.Scanner) (membership, error) {
-	var m membership
-	var mac []byte
-	if err := row.Scan(&m.group, &m.member, &m.created, &mac); err != nil {
-		return m, err
-	}
-	if err := s.Ring.CheckRow(mac, groupMembers, s.memberFields(m)...); err != nil {
-		return m, fmt.Errorf("member %s of group %s: %w", m.member, m.group, err)
-	}
-	return m, nil
+func scanMember(row db.Scanner) (m membership, seal db.Seal, err error) {
+	var tenant string
+	err = row.Scan(&tenant, &m.group, &m.member, &m.created, &seal.MAC)
+	seal.Fields = []any{tenant, m.group, m.member, m.created}
+	return m, seal, err
 }
 
 // CreateGroup makes a group without members. Names need not be unique.
@@ -67,7 +55,7 @@ func (s *Store) AddMember(tx *db.Tx, groupID, memberID string) error {
 	if group.ObjectID == member.ObjectID {
 		return apierr.BadRequest(codeBadRequest, "A group cannot be a member of itself.")
 	}
-	_, found, err := readOne(tx, groupMembers, s.scanMember,
+	_, found, err := db.ReadRow(tx, db.GroupMembers, scanMember,
 		selectMembers+`WHERE tenant_id = $1 AND group_id = $2 AND member_id = $3`, s.Tenant, group.ObjectID, member.ObjectID)
 	if err != nil {
 		return err
@@ -75,11 +63,8 @@ func (s *Store) AddMember(tx *db.Tx, groupID, memberID string) error {
 	if found {
 		return apierr.BadRequest(codeBadRequest, "One or more added object references already exist for the following modified properties: 'members'.")
 	}
-	const q = `
-		INSERT INTO group_members (tenant_id, group_id, member_id, created_us, row_mac)
-		VALUES ($1, $2, $3, $4, $5)`
-	m := membership{group: group.ObjectID, member: member.ObjectID, created: tx.Micros()}
-	return s.write(tx, db.Authorisation, groupMembers, q, s.memberFields(m))
+	_, err = tx.Put(db.GroupMembers, nil, s.Tenant, group.ObjectID, member.ObjectID, tx.Micros())
+	return err
 }
 
 // RemoveMember takes a direct member out of a group.
@@ -88,8 +73,7 @@ func (s *Store) RemoveMember(tx *db.Tx, groupID, memberID string) error {
 	if err != nil {
 		return err
 	}
-	const q = `DELETE FROM group_members WHERE tenant_id = $1 AND group_id = $2 AND member_id = $3`
-	n, err := remove(tx, groupMembers, q, s.Tenant, group.ObjectID, idKey(memberID))
+	n, err := tx.Remove(db.GroupMembers, `tenant_id = $1 AND group_id = $2 AND member_id = $3`, s.Tenant, group.ObjectID, idKey(memberID))
 	if err == nil && n == 0 {
 		err = notFound(memberID)
 	}
@@ -102,7 +86,7 @@ func (s *Store) ListMembers(tx *db.Tx, groupID string) ([]Principal, error) {
 	if err != nil {
 		return nil, err
 	}
-	members, err := readAll(tx, groupMembers, s.scanMember,
+	members, err := db.ReadRows(tx, db.GroupMembers, scanMember,
 		selectMembers+`WHERE tenant_id = $1 AND group_id = $2 ORDER BY member_id`, s.Tenant, group.ObjectID)
 	if err != nil {
 		return nil, err
@@ -131,11 +115,11 @@ type Directory struct {
 // LoadDirectory reads the tenant's principals and works out who is in which group. A membership
 // of a group that is not there counts for nothing.
 func (s *Store) LoadDirectory(tx *db.Tx) (*Directory, error) {
-	all, err := readAll(tx, principals, s.scanPrincipal, selectPrincipals+`WHERE tenant_id = $1 ORDER BY object_id`, s.Tenant)
+	all, err := db.ReadRows(tx, db.Principals, scanPrincipal, selectPrincipals+`WHERE tenant_id = $1 ORDER BY object_id`, s.Tenant)
 	if err != nil {
 		return nil, err
 	}
-	members, err := readAll(tx, groupMembers, s.scanMember,
+	members, err := db.ReadRows(tx, db.GroupMembers, scanMember,
 		selectMembers+`WHERE tenant_id = $1 ORDER BY group_id, member_id`, s.Tenant)
 	if err != nil {
 		return nil, err

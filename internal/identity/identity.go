@@ -29,15 +29,12 @@
 package identity
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"strongroom/internal/apierr"
-	"strongroom/internal/db"
 	"strongroom/internal/envelope"
 	"strongroom/internal/resource"
 )
@@ -121,54 +118,6 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// readAll runs a query and returns what scan makes of each row; never nil without an error.
-func readAll[T any](tx *db.Tx, table string, scan func(db.Scanner) (T, error), q string, args ...any) ([]T, error) {
-	out := []T{}
-	err := tx.Query(func(row db.Scanner) error {
-		v, err := scan(row)
-		out = append(out, v)
-		return err
-	}, q, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", table, err)
-	}
-	return out, nil
-}
-
-// readOne is readAll for a query of at most one row.
-func readOne[T any](tx *db.Tx, table string, scan func(db.Scanner) (T, error), q string, args ...any) (v T, found bool, err error) {
-	v, err = scan(tx.QueryRow(q, args...))
-	if errors.Is(err, db.ErrNoRows) {
-		return v, false, nil
-	}
-	if err != nil {
-		return v, false, fmt.Errorf("read %s: %w", table, err)
-	}
-	return v, true, nil
-}
-
-// write runs a statement whose parameters are a row's fields and its MAC, and raises the scope.
-func (s *Store) write(tx *db.Tx, scope, table, q string, fields []any) error {
-	if _, err := tx.Exec(q, append(fields, s.Ring.RowMAC(table, fields...))...); err != nil {
-		return fmt.Errorf("store a row of %s: %w", table, err)
-	}
-	_, err := tx.Raise(scope)
-	return err
-}
-
-// remove runs a statement that deletes rows and raises the authorisation revision if there were
-// any.
-func remove(tx *db.Tx, table, q string, args ...any) (int64, error) {
-	n, err := tx.Exec(q, args...)
-	if err != nil {
-		return 0, fmt.Errorf("delete from %s: %w", table, err)
-	}
-	if n > 0 {
-		_, err = tx.Raise(db.Authorisation)
-	}
-	return n, err
 }
 
 func micros(n int64) time.Time { return time.UnixMicro(n).UTC() }

@@ -3,7 +3,6 @@ package identity
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -29,18 +28,7 @@ var (
 
 func newStore(t testing.TB) *Store {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "root.key")
-	if err := envelope.CreateRootKeyFile(path); err != nil {
-		t.Fatal(err)
-	}
-	root, err := envelope.OpenRootKeyFile(path, t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, _, err := envelope.NewRing(root, "deployment")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ring := dbtest.Ring(t)
 	return &Store{Ring: ring, Tenant: testTenant}
 }
 

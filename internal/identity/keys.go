@@ -28,8 +28,6 @@ const (
 	certificateLife = 10 * 365 * 24 * time.Hour
 )
 
-const signingKeys = "signing_keys"
-
 // sealPurpose binds sealed private keys to their use.
 const sealPurpose = "token signing key"
 
@@ -71,9 +69,9 @@ func newSigningKey(now time.Time) (*signingKey, error) {
 	}, nil
 }
 
-func (s *Store) keyFields(k *signingKey) []any {
+func keyFields(tenant string, k *signingKey) []any {
 	return []any{
-		s.Tenant, k.id, k.certificate, k.sealed, k.created.UnixMicro(), k.active.UnixMicro(), k.retire.UnixMicro(),
+		tenant, k.id, k.certificate, k.sealed, k.created.UnixMicro(), k.active.UnixMicro(), k.retire.UnixMicro(),
 	}
 }
 
@@ -86,30 +84,24 @@ func (s *Store) storeKey(tx *db.Tx, k signingKey) error {
 	if k.sealed, err = s.Ring.SealSystem(sealPurpose, k.id, plain); err != nil {
 		return err
 	}
-	const q = `
-		INSERT INTO signing_keys (tenant_id, key_id, certificate, private_sealed, created_us, active_us, retire_us, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	return s.write(tx, db.Directory, signingKeys, q, s.keyFields(&k))
+	_, err = tx.Put(db.SigningKeys, nil, keyFields(s.Tenant, &k)...)
+	return err
 }
 
 func (s *Store) deleteKey(tx *db.Tx, id string) error {
-	const q = `DELETE FROM signing_keys WHERE tenant_id = $1 AND key_id = $2`
-	if _, err := tx.Exec(q, s.Tenant, id); err != nil {
-		return fmt.Errorf("delete token signing key %s: %w", id, err)
-	}
-	_, err := tx.Raise(db.Directory)
+	_, err := tx.Remove(db.SigningKeys, `tenant_id = $1 AND key_id = $2`, s.Tenant, id)
 	return err
 }
 
 // loadKeys reads the signing keys in the order in which they sign. Keys that known has already,
 // by the same row MAC, are not opened again.
 func (s *Store) loadKeys(tx *db.Tx, known *keySet) ([]*signingKey, error) {
-	const q = `
-		SELECT key_id, certificate, private_sealed, created_us, active_us, retire_us, row_mac
+	q := `
+		SELECT ` + db.SigningKeys.Columns("") + `
 		FROM signing_keys
 		WHERE tenant_id = $1
 		ORDER BY active_us, key_id`
-	keys, err := readAll(tx, signingKeys, s.scanKey, q, s.Tenant)
+	keys, err := db.ReadRows(tx, db.SigningKeys, scanKey, q, s.Tenant)
 	if err != nil {
 		return nil, err
 	}
@@ -125,17 +117,13 @@ func (s *Store) loadKeys(tx *db.Tx, known *keySet) ([]*signingKey, error) {
 	return keys, nil
 }
 
-func (s *Store) scanKey(row db.Scanner) (*signingKey, error) {
-	k := &signingKey{}
+func scanKey(row db.Scanner) (k *signingKey, seal db.Seal, err error) {
+	k = &signingKey{}
+	var tenant string
 	var created, active, retire int64
-	if err := row.Scan(&k.id, &k.certificate, &k.sealed, &created, &active, &retire, &k.mac); err != nil {
-		return nil, err
-	}
+	err = row.Scan(&tenant, &k.id, &k.certificate, &k.sealed, &created, &active, &retire, &k.mac)
 	k.created, k.active, k.retire = micros(created), micros(active), micros(retire)
-	if err := s.Ring.CheckRow(k.mac, signingKeys, s.keyFields(k)...); err != nil {
-		return nil, fmt.Errorf("token signing key %s: %w", k.id, err)
-	}
-	return k, nil
+	return k, db.Seal{Fields: keyFields(tenant, k), MAC: k.mac}, err
 }
 
 func (s *Store) openKey(k *signingKey) error {

@@ -26,10 +26,8 @@ type Principal struct {
 	Created    time.Time
 }
 
-const principals = "principals"
-
-const selectPrincipals = `
-	SELECT object_id, kind, app_id, display_name, enabled, resource_id, location, tags, created_us, row_mac
+var selectPrincipals = `
+	SELECT ` + db.Principals.Columns("") + `
 	FROM principals `
 
 // A principalRow has the columns as the row MAC covers them.
@@ -45,24 +43,22 @@ func (r principalRow) fields(tenant string) []any {
 	return []any{tenant, r.objectID, r.kind, r.appID, r.name, r.enabled, r.resourceID, r.location, r.tags, r.created}
 }
 
-func (s *Store) scanPrincipal(row db.Scanner) (Principal, error) {
+func scanPrincipal(row db.Scanner) (p Principal, seal db.Seal, err error) {
+	var tenant string
 	var r principalRow
-	var mac []byte
-	err := row.Scan(&r.objectID, &r.kind, &r.appID, &r.name, &r.enabled, &r.resourceID, &r.location, &r.tags, &r.created, &mac)
+	err = row.Scan(&tenant, &r.objectID, &r.kind, &r.appID, &r.name, &r.enabled, &r.resourceID, &r.location, &r.tags, &r.created, &seal.MAC)
 	if err != nil {
-		return Principal{}, err
+		return p, seal, err
 	}
-	if err := s.Ring.CheckRow(mac, principals, r.fields(s.Tenant)...); err != nil {
-		return Principal{}, fmt.Errorf("principal %s: %w", r.objectID, err)
-	}
-	p := Principal{
+	seal.Fields = r.fields(tenant)
+	p = Principal{
 		ObjectID: r.objectID, AppID: orEmpty(r.appID), Name: r.name, Kind: Kind(r.kind), Enabled: r.enabled,
 		ResourceID: orEmpty(r.resourceID), Location: orEmpty(r.location), Created: micros(r.created),
 	}
 	if r.tags != nil {
 		err = json.Unmarshal([]byte(*r.tags), &p.Tags)
 	}
-	return p, err
+	return p, seal, err
 }
 
 // storePrincipal inserts a principal or replaces what of it can change.
@@ -78,16 +74,12 @@ func (s *Store) storePrincipal(tx *db.Tx, p Principal) error {
 		}
 		r.tags = new(string(b))
 	}
-	const q = `
-		INSERT INTO principals (tenant_id, object_id, kind, app_id, display_name, enabled, resource_id, location, tags, created_us, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-		ON CONFLICT (object_id) DO UPDATE SET enabled = $6, tags = $9, row_mac = $11`
-	return s.write(tx, db.Authorisation, principals, q, r.fields(s.Tenant))
+	return tx.Replace(db.Principals, r.fields(s.Tenant)...)
 }
 
 // Principal returns the principal with an object id, in any letter case.
 func (s *Store) Principal(tx *db.Tx, objectID string) (Principal, error) {
-	p, found, err := readOne(tx, principals, s.scanPrincipal,
+	p, found, err := db.ReadRow(tx, db.Principals, scanPrincipal,
 		selectPrincipals+`WHERE tenant_id = $1 AND object_id = $2`, s.Tenant, idKey(objectID))
 	if err == nil && !found {
 		err = notFound(objectID)
@@ -105,13 +97,13 @@ func (s *Store) ByAppID(tx *db.Tx, appID string) (Principal, error) {
 }
 
 func (s *Store) byAppID(tx *db.Tx, appID string) (Principal, bool, error) {
-	return readOne(tx, principals, s.scanPrincipal,
+	return db.ReadRow(tx, db.Principals, scanPrincipal,
 		selectPrincipals+`WHERE tenant_id = $1 AND app_id = $2`, s.Tenant, idKey(appID))
 }
 
 // ListPrincipals returns the principals of a kind, ordered by object id.
 func (s *Store) ListPrincipals(tx *db.Tx, kind Kind) ([]Principal, error) {
-	return readAll(tx, principals, s.scanPrincipal,
+	return db.ReadRows(tx, db.Principals, scanPrincipal,
 		selectPrincipals+`WHERE tenant_id = $1 AND kind = $2 ORDER BY object_id`, s.Tenant, string(kind))
 }
 
@@ -180,12 +172,11 @@ func (s *Store) DeletePrincipal(tx *db.Tx, objectID string) error {
 	if err != nil {
 		return err
 	}
-	const members = `DELETE FROM group_members WHERE tenant_id = $1 AND (group_id = $2 OR member_id = $2)`
-	if _, err := remove(tx, groupMembers, members, s.Tenant, p.ObjectID); err != nil {
+	const members = `tenant_id = $1 AND (group_id = $2 OR member_id = $2)`
+	if _, err := tx.Remove(db.GroupMembers, members, s.Tenant, p.ObjectID); err != nil {
 		return err
 	}
-	const row = `DELETE FROM principals WHERE tenant_id = $1 AND object_id = $2`
-	_, err = remove(tx, principals, row, s.Tenant, p.ObjectID)
+	_, err = tx.Remove(db.Principals, `tenant_id = $1 AND object_id = $2`, s.Tenant, p.ObjectID)
 	return err
 }
 
@@ -237,7 +228,7 @@ func (s *Store) byResource(tx *db.Tx, resourceID string) (Principal, bool, error
 	if !isPlain(resourceID) {
 		return Principal{}, false, nil
 	}
-	return readOne(tx, principals, s.scanPrincipal,
+	return db.ReadRow(tx, db.Principals, scanPrincipal,
 		selectPrincipals+`WHERE tenant_id = $1 AND lower(resource_id) = $2`, s.Tenant, strings.ToLower(resourceID))
 }
 

@@ -9,7 +9,6 @@ import (
 	"math/big"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +20,6 @@ import (
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
-	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 	"strongroom/internal/operation"
 	"strongroom/internal/resource"
@@ -50,9 +48,8 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	d := dbtest.Open(t, dbtest.SQLiteOptions(t))
-	d.SetTenant(testTenant)
 	families := resource.Families{resource.NewFamily("default", "localhost", 8443), resource.NewFamily("run", "strongroom.internal", 443)}
-	store := &identity.Store{Ring: newRing(t), Tenant: testTenant}
+	store := &identity.Store{Ring: dbtest.Ring(t), Tenant: testTenant}
 	issuer := identity.NewIssuer(store, families, time.Hour, 30*24*time.Hour)
 	if err := issuer.EnsureSigningKey(t.Context(), d); err != nil {
 		t.Fatal(err)
@@ -71,23 +68,6 @@ func newBench(t *testing.T) *bench {
 	}
 	b.addApplication()
 	return b
-}
-
-func newRing(t *testing.T) *envelope.Ring {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "root.key")
-	if err := envelope.CreateRootKeyFile(path); err != nil {
-		t.Fatal(err)
-	}
-	root, err := envelope.OpenRootKeyFile(path, t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, _, err := envelope.NewRing(root, "22222222-2222-4333-8444-555555555555")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ring
 }
 
 // update changes the directory.

@@ -40,6 +40,8 @@ type Call struct {
 	endTx       func()
 	committed   bool // the change and its entry are durable
 	served      served
+	granted     granted
+	auditName   string // where it is not the operation's own
 	created     bool
 }
 
@@ -85,6 +87,9 @@ func (c *Call) Now() time.Time {
 	return c.arrived
 }
 
+// IsSystem says whether it is the scheduler that asks.
+func (c *Call) IsSystem() bool { return c.Caller.Kind == identity.System }
+
 // SignedIn names the caller of an operation that authenticates by itself, so that it leaves an
 // entry and not only a count.
 func (c *Call) SignedIn(caller identity.Caller) { c.Caller = caller }
@@ -94,6 +99,16 @@ func (c *Call) SignedIn(caller identity.Caller) { c.Caller = caller }
 func (c *Call) Served(collection, object, version string, pinned bool) {
 	c.served = served{collection, audit.Clean(object, 127), audit.Clean(version, 64), pinned}
 }
+
+// granted is the right that an operation gave or took, for the audit entry.
+type granted struct{ role, principal string }
+
+// Granted tells the audit entry which role the operation gave to or took from whom.
+func (c *Call) Granted(role, principal string) { c.granted = granted{role, principal} }
+
+// AuditAs names the operation in the audit entry, where Azure has another name for what the request
+// asks of it.
+func (c *Call) AuditAs(name string) { c.auditName = name }
 
 // Created says that the operation made what it answers, for those that answer 201 then and 200
 // otherwise. It is called before the entry is made: inside Update.
@@ -107,7 +122,8 @@ func (c *Call) success() int {
 	return c.Op.Status
 }
 
-// View runs fn over the snapshot from which the request was authorised.
+// View runs fn over the snapshot from which the request was authorised; after an Update or a
+// ViewNow over a new one.
 func (c *Call) View(ctx context.Context, fn func(*db.Tx) error) error {
 	if err := c.begin(ctx); err != nil {
 		return err
@@ -148,13 +164,11 @@ func (c *Call) Require(tx *db.Tx, need authz.Need) error {
 	if err != nil {
 		return err
 	}
-	d := snap.Decide(c.Caller.ObjectID, need)
-	if !d.Allowed {
+	if c.decision = snap.Decide(c.Caller.ObjectID, need); !c.decision.Allowed {
 		refusal := denied(need)
 		refusal.Narrow = need.Role != "" // without it the pipeline had refused already
 		return refusal
 	}
-	c.decision = d
 	return nil
 }
 
@@ -189,20 +203,26 @@ func (c *Call) end() {
 	}
 }
 
-// recheck decides again inside a write's transaction, if anything it was decided by has moved.
+// recheck decides again inside a write's transaction, if anything it was decided by has moved: a
+// vault of the same name may be another one by now, in another scope.
 func (c *Call) recheck(tx *db.Tx) error {
 	if c.Op.Access != Authenticated {
 		return nil
 	}
-	if tx.Revision(db.Directory) != c.directory {
-		if err := c.locate(tx); err != nil {
-			return err
-		}
-	}
-	if tx.Revision(db.Authorisation) == c.decision.Revision {
+	if tx.Revision(db.Directory) == c.directory && tx.Revision(db.Authorisation) == c.decision.Revision {
 		return nil
 	}
-	return c.authorise(tx)
+	vault := c.Vault.ID
+	if err := c.locate(tx); err != nil {
+		return err
+	}
+	if err := c.authorise(tx); err != nil {
+		return err
+	}
+	if c.Vault.ID != vault { // the transaction has locked the old one
+		return apierr.Conflict("Conflict", "The vault '%s' was replaced by another of that name while the request was under way. Try again.", c.Vault.Name)
+	}
+	return nil
 }
 
 // locate finds what the request speaks of, and lets the network rules have their say.

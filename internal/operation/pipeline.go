@@ -176,10 +176,14 @@ func (c *Call) authenticate(ctx context.Context) error {
 	if !strings.EqualFold(scheme, "Bearer") || token == "" || len(c.request.Header.Values("Authorization")) > 1 {
 		return &identity.TokenError{Reason: identity.Missing}
 	}
+	parsed, err := identity.ParseToken(token)
+	if err != nil {
+		return err
+	}
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
-	caller, err := c.pipeline.Issuer.Verify(c.tx, token, identity.Expectation{
+	caller, err := c.pipeline.Issuer.Verify(c.tx, parsed, identity.Expectation{
 		Family: c.Host.Family, Audiences: c.table.Face.Audiences(c),
 	})
 	if err != nil {
@@ -201,8 +205,10 @@ func (c *Call) parseQuery() error {
 		key := strings.ToLower(name)
 		c.Query[key] = append(c.Query[key], v...)
 	}
-	if len(c.Query["api-version"]) > 1 {
-		return apierr.BadRequest("BadParameter", "The query parameter api-version stands more than once.")
+	for name, v := range c.Query {
+		if len(v) > 1 {
+			return apierr.BadRequest("BadParameter", "The query parameter %s stands more than once.", audit.Clean(name, maxParameter))
+		}
 	}
 	return nil
 }

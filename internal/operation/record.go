@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -16,8 +17,9 @@ import (
 const (
 	maxCorrelation = 64
 	maxClientInfo  = 80
-	maxPath        = 160
+	maxPath        = 512 // a role assignment at a secret has about 350
 	maxHost        = 100
+	maxParameter   = 40
 )
 
 // recordFor bounds how long an entry may wait to be stored.
@@ -72,12 +74,13 @@ func (c *Call) entry(status int, code string) audit.Entry {
 		Principal: audit.Clean(c.Caller.Name, 64), CredentialID: c.Caller.CredentialID, TokenID: c.Caller.TokenID,
 		VaultID: c.Vault.ID, Vault: c.Vault.Name,
 		Subscription: c.Vault.Subscription, Group: c.Vault.Group,
+		GrantedRole: c.granted.role, GrantedTo: c.granted.principal,
 		Collection: c.served.collection, Object: c.served.object, Version: c.served.version, Pinned: c.served.pinned,
 		Address: addressText(c.request.Address), ClientInfo: audit.Clean(c.request.Header.Get("User-Agent"), maxClientInfo),
 		TLS: c.request.TLS, Node: c.pipeline.Node,
 	}
 	if c.Op != nil {
-		e.Operation = c.Op.Name
+		e.Operation = cmp.Or(c.auditName, c.Op.Name)
 	}
 	return e
 }

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// A Version is an api-version. Versions are ordered: dates by their day, the numbers 7.0 to 7.6
+// A Version is an api-version. Versions are ordered: dates by their day, the numbers from 7.0 on
 // between 2016-10-01 and the dates from 2025 on, and a preview before its release.
 type Version struct {
 	Text string
@@ -16,7 +16,7 @@ type Version struct {
 
 var (
 	dated    = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2})(-preview(?:\.(\d{1,2}))?)?$`)
-	numbered = regexp.MustCompile(`^7\.(\d{1,2})(-preview(?:\.(\d{1,2}))?)?$`)
+	numbered = regexp.MustCompile(`^([7-9]|[1-9]\d)\.(\d{1,2})(-preview(?:\.(\d{1,2}))?)?$`)
 )
 
 // ParseVersion reads an api-version. "1.0" is what old clients send to /metadata/endpoints.
@@ -32,8 +32,9 @@ func ParseVersion(s string) (Version, error) {
 		return Version{s, rank(day.Year()*10000+int(day.Month())*100+day.Day(), m[2], m[3])}, nil
 	}
 	if m := numbered.FindStringSubmatch(s); m != nil {
-		minor, _ := strconv.Atoi(m[1]) // two digits at most
-		return Version{s, rank(20180000+minor, m[2], m[3])}, nil
+		major, _ := strconv.Atoi(m[1]) // two digits at most, as is the minor number
+		minor, _ := strconv.Atoi(m[2])
+		return Version{s, rank(20180000+(major-7)*100+minor, m[3], m[4])}, nil
 	}
 	return Version{}, fmt.Errorf("api-version %q: want a date as in 2025-07-01 or a number as in 7.6, with or without -preview", s)
 }

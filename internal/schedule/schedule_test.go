@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -35,23 +34,6 @@ const (
 	subscription = "22222222-2222-4333-8444-555555555555"
 )
 
-func newRing(t testing.TB) *envelope.Ring {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "root.key")
-	if err := envelope.CreateRootKeyFile(path); err != nil {
-		t.Fatal(err)
-	}
-	root, err := envelope.OpenRootKeyFile(path, t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, _, err := envelope.NewRing(root, "deployment")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ring
-}
-
 // each runs a test on both engines with a scheduler over real faces, and a clock that can be set.
 func each(t *testing.T, test func(t *testing.T, s *Scheduler)) {
 	dbtest.EachOptions(t, func(t *testing.T, o db.Options) {
@@ -59,6 +41,7 @@ func each(t *testing.T, test func(t *testing.T, s *Scheduler)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		d.Bind(dbtest.Tenant, dbtest.Ring(t))
 		err = d.Update(t.Context(), nil, func(tx *db.Tx) error { return tx.SetMeta("test_clock", "1") })
 		if err := errors.Join(err, d.Close()); err != nil {
 			t.Fatal(err)
@@ -68,7 +51,7 @@ func each(t *testing.T, test func(t *testing.T, s *Scheduler)) {
 }
 
 func newScheduler(t *testing.T, d *db.DB) *Scheduler {
-	ring := newRing(t)
+	ring := dbtest.Ring(t)
 	families := resource.Families{resource.NewFamily("default", "example.org", 443)}
 	directory := &identity.Store{Ring: ring, Tenant: tenant}
 	rights := &authz.Store{Ring: ring, Tenant: tenant, Identity: directory}
@@ -227,7 +210,7 @@ func TestNumberEverything(t *testing.T) {
 		const rows = 1100
 		s.update(t, func(tx *db.Tx) error {
 			for i := range rows {
-				const q = `INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records) VALUES ($1, '', $2, 1, $3)`
+				const q = `INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac) VALUES ($1, '', $2, 1, $3, $3)`
 				record := audit.Entry{Operation: "Test"}.Encode()
 				if _, err := tx.Exec(q, fmt.Sprintf("%032d", i), i, append([]byte{byte(len(record))}, record...)); err != nil {
 					return err
@@ -287,7 +270,7 @@ func TestRun(t *testing.T) {
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for s.left(t, `SELECT name FROM leases ORDER BY name`) != "number prune-events purge-secrets purge-vaults signing-keys" ||
-			s.left(t, `SELECT key FROM meta WHERE key = 'audit_position'`) == "" || s.left(t, `SELECT key_id FROM signing_keys`) == "" {
+			s.left(t, `SELECT scope FROM revisions WHERE scope = 'audit' AND members > 0`) == "" || s.left(t, `SELECT key_id FROM signing_keys`) == "" {
 			select {
 			case <-deadline.C:
 				t.Fatal("waited ten seconds for the first round of tasks")

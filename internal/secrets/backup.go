@@ -80,17 +80,20 @@ func (s *Store) Backup(tx *db.Tx, vault vaults.Vault, name string) (blob []byte,
 		WHERE h.vault_id = $1 AND h.name_key = $2
 		ORDER BY v.ordinal
 		LIMIT $3`
-	var versions []Secret
-	err = s.each(tx, vault.ID, func(_ head, v Secret) { versions = append(versions, v) }, q, vault.ID, h.nameKey, MaxBackup+2)
+	rows, err := s.rows(tx, vault.ID, q, vault.ID, h.nameKey, MaxBackup+2)
+	if err == nil {
+		err = s.proveVersions(tx, vault.ID, h)
+	}
 	if err != nil {
 		return nil, err
 	}
 	// The limit is of past versions: the latest is not one.
-	if len(versions) > MaxBackup+1 {
+	if len(rows) > MaxBackup+1 {
 		return nil, apierr.BadRequest("BadParameter", "The secret has more than %d past versions and cannot be backed up.", MaxBackup)
 	}
 	a := Archive{Format: backupFormat, Subscription: vault.Subscription, Location: vault.Location, Name: h.name}
-	for _, v := range versions {
+	for _, r := range rows {
+		v := r.v
 		if err := s.open(vault, h.nameKey, &v); err != nil {
 			return nil, err
 		}
@@ -147,23 +150,25 @@ func (s *Store) Restore(tx *db.Tx, vault vaults.Vault, a Archive, id string) (Se
 	case exists:
 		return Secret{}, restoreConflict(id)
 	}
-	h = head{tenant: s.Tenant, nameKey: strings.ToLower(a.Name), name: a.Name, created: tx.Now}
+	h = s.newHead(tx, a.Name)
 	var v Secret
-	for _, old := range a.Versions {
-		h.newest++
+	var macs [][]byte
+	for i, old := range a.Versions {
 		v = Secret{
-			Name: a.Name, Version: old.Version, ordinal: h.newest, Enabled: old.Enabled, NotBefore: old.NotBefore, Expires: old.Expires,
+			Name: a.Name, Version: old.Version, ordinal: int64(i + 1), Enabled: old.Enabled, NotBefore: old.NotBefore, Expires: old.Expires,
 			Created: time.UnixMicro(old.Created).UTC(), Updated: time.UnixMicro(old.Updated).UTC(), ContentType: old.ContentType, Tags: old.Tags,
 			Value: old.Value.Value,
 		}
 		if err := s.seal(vault, h.nameKey, &v); err != nil {
 			return Secret{}, err
 		}
-		if err := s.insertVersion(tx, vault.ID, h.nameKey, v); err != nil {
+		if err := s.putVersion(tx, vault.ID, h.nameKey, &v); err != nil {
 			return Secret{}, err
 		}
+		macs = append(macs, v.mac)
 	}
-	return v, s.writeHead(tx, vault.ID, h)
+	h.newestMAC = v.mac
+	return v, s.writeHead(tx, vault.ID, h, nil, macs)
 }
 
 func restoreConflict(id string) error {

@@ -11,6 +11,7 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
+	"strongroom/internal/db/dbtest"
 	"strongroom/internal/vaults"
 )
 
@@ -98,7 +99,7 @@ func TestRestoreRefuses(t *testing.T) {
 
 // All faults of a blob are one refusal, which says nothing about the blob.
 func TestForeignBlobs(t *testing.T) {
-	ring, other := newRing(t), newRing(t)
+	ring, other := dbtest.Ring(t), dbtest.NewRing(t)
 	s := &Store{Ring: ring, Tenant: tenant}
 	good, err := s.sealArchive(Archive{Format: 1, Name: "a", Versions: []archivedVersion{{Version: NewVersion()}}})
 	if err != nil {

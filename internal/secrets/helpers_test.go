@@ -1,7 +1,6 @@
 package secrets
 
 import (
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -33,32 +32,16 @@ type fixture struct {
 	vault  vaults.Vault
 }
 
-func newRing(t testing.TB) *envelope.Ring {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "root.key")
-	if err := envelope.CreateRootKeyFile(path); err != nil {
-		t.Fatal(err)
-	}
-	root, err := envelope.OpenRootKeyFile(path, t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, _, err := envelope.NewRing(root, "deployment")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ring
-}
-
 // each runs a test on both engines with a vault that keeps what is deleted for seven days, and a
 // clock that can be set.
 func each(t *testing.T, test func(t *testing.T, f *fixture)) {
-	ring := newRing(t)
+	ring := dbtest.Ring(t)
 	dbtest.EachOptions(t, func(t *testing.T, o db.Options) {
 		d, err := db.Open(t.Context(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
+		d.Bind(dbtest.Tenant, dbtest.Ring(t))
 		err = d.Update(t.Context(), nil, func(tx *db.Tx) error { return tx.SetMeta("test_clock", "1") })
 		if err != nil {
 			t.Fatal(err)
@@ -206,7 +189,7 @@ func (f *fixture) tryRecover(name string) (out Secret, err error) {
 }
 
 func (f *fixture) tryPurge(vault vaults.Vault, name string) error {
-	return f.tryUpdate(func(tx *db.Tx) error { return f.Purge(tx, vault, name) })
+	return f.tryUpdate(func(tx *db.Tx) error { return f.Purge(tx, vault, name, false) })
 }
 
 func (f *fixture) tryBackup(name string) (blob []byte, err error) {

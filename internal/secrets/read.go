@@ -1,7 +1,6 @@
 package secrets
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -40,29 +39,49 @@ func (s *Store) version(tx *db.Tx, vaultID, name, version string) (head, Secret,
 			return head{}, Secret{}, notFound(name, version)
 		}
 	}
-	h, v, err := s.scan(vaultID, tx.QueryRow(q, vaultID, strings.ToLower(name), strings.ToLower(version)))
-	if errors.Is(err, db.ErrNoRows) || err == nil && h.isDeleted() {
+	rows, err := s.rows(tx, vaultID, q, vaultID, strings.ToLower(name), strings.ToLower(version))
+	if err != nil {
+		return head{}, Secret{}, err
+	}
+	if len(rows) == 0 {
+		return head{}, Secret{}, s.missing(tx, vaultID, name, version)
+	}
+	h, v := rows[0].h, rows[0].v
+	if h.isDeleted() {
 		return head{}, Secret{}, notFound(name, version)
 	}
-	if err != nil {
-		return head{}, Secret{}, fmt.Errorf("read a secret: %w", err)
-	}
-	return h, v, nil
+	return h, v, s.proveVersion(tx, vaultID, h, v)
 }
 
-// scan reads a row of latestColumns and checks both of its MACs.
-func (s *Store) scan(vaultID string, row db.Scanner) (head, Secret, error) {
-	var h head
-	var v Secret
-	var mac []byte
-	var r versionRow
-	if err := row.Scan(append(h.into(&mac), v.into(&r)...)...); err != nil {
-		return h, v, err
+// missing is the refusal of a version that was not found, if nobody has taken it away.
+func (s *Store) missing(tx *db.Tx, vaultID, name, version string) error {
+	h, exists, err := s.readHead(tx, vaultID, name)
+	if err == nil && exists {
+		err = s.proveVersions(tx, vaultID, h)
 	}
-	if err := s.checkHead(vaultID, &h, mac); err != nil {
-		return h, v, err
+	if err != nil {
+		return err
 	}
-	return h, v, s.finish(vaultID, h, &v, r)
+	return notFound(name, version)
+}
+
+// rows runs a query of latestColumns and proves each row.
+func (s *Store) rows(tx *db.Tx, vaultID, q string, args ...any) ([]*row, error) {
+	var out []*row
+	err := tx.Query(func(scanner db.Scanner) error {
+		r := &row{}
+		out = append(out, r)
+		return scanner.Scan(r.into()...)
+	}, q, args...)
+	if err != nil {
+		return nil, fmt.Errorf("read secrets: %w", err)
+	}
+	for _, r := range out {
+		if err := s.finish(tx, vaultID, r); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // GetDeleted returns a deleted secret. One whose latest version is disabled is refused, as
@@ -77,14 +96,25 @@ func (s *Store) GetDeleted(tx *db.Tx, vault vaults.Vault, name string) (Deleted,
 
 func (s *Store) deleted(tx *db.Tx, vaultID, name string) (Deleted, error) {
 	const q = `SELECT ` + latestColumns + fromLatest + ` WHERE h.vault_id = $1 AND h.name_key = $2`
-	h, v, err := s.scan(vaultID, tx.QueryRow(q, vaultID, strings.ToLower(name)))
-	if errors.Is(err, db.ErrNoRows) || err == nil && !h.isDeleted() {
+	rows, err := s.rows(tx, vaultID, q, vaultID, strings.ToLower(name))
+	if err != nil {
+		return Deleted{}, err
+	}
+	if len(rows) == 0 {
+		if err := s.missing(tx, vaultID, name, ""); !isNotFound(err) {
+			return Deleted{}, err
+		}
+	}
+	if len(rows) == 0 || !rows[0].h.isDeleted() {
 		return Deleted{}, deletedNotFound(name)
 	}
-	if err != nil {
-		return Deleted{}, fmt.Errorf("read a deleted secret: %w", err)
-	}
-	return asDeleted(h, v), nil
+	h, v := rows[0].h, rows[0].v
+	return asDeleted(h, v), s.proveVersion(tx, vaultID, h, v)
+}
+
+func isNotFound(err error) bool {
+	refusal, ok := apierr.As(err)
+	return ok && refusal.Kind == apierr.NotFoundKind
 }
 
 func asDeleted(h head, v Secret) Deleted {
@@ -104,8 +134,11 @@ func (s *Store) List(tx *db.Tx, vault vaults.Vault, p Page) ([]Secret, error) {
 		WHERE h.vault_id = $1 AND h.deleted_us IS NULL AND h.name_key > $2
 		ORDER BY h.name_key
 		LIMIT $3`
-	out := []Secret{}
-	err := s.each(tx, vault.ID, func(_ head, v Secret) { out = append(out, v) }, q, vault.ID, p.After, p.Limit)
+	rows, err := s.latest(tx, vault.ID, q, vault.ID, p.After, p.Limit)
+	out := make([]Secret, len(rows))
+	for i, r := range rows {
+		out[i] = r.v
+	}
 	return out, err
 }
 
@@ -118,9 +151,20 @@ func (s *Store) Versions(tx *db.Tx, vault vaults.Vault, name string, p Page) ([]
 		WHERE h.vault_id = $1 AND h.name_key = $2 AND h.deleted_us IS NULL AND v.version > $3
 		ORDER BY v.version
 		LIMIT $4`
-	out := []Secret{}
-	err := s.each(tx, vault.ID, func(_ head, v Secret) { out = append(out, v) }, q, vault.ID, strings.ToLower(name), p.After, p.Limit)
-	return out, err
+	rows, err := s.rows(tx, vault.ID, q, vault.ID, strings.ToLower(name), p.After, p.Limit)
+	if err == nil && len(rows) > 0 {
+		err = s.proveVersions(tx, vault.ID, rows[0].h)
+	} else if err == nil && p.After == "" {
+		err = s.missing(tx, vault.ID, name, "")
+	}
+	if err != nil && !isNotFound(err) {
+		return nil, err
+	}
+	out := make([]Secret, len(rows))
+	for i, r := range rows {
+		out[i] = r.v
+	}
+	return out, nil
 }
 
 // ListDeleted returns deleted secrets by name in lower case.
@@ -130,23 +174,21 @@ func (s *Store) ListDeleted(tx *db.Tx, vault vaults.Vault, p Page) ([]Deleted, e
 		WHERE h.vault_id = $1 AND h.deleted_us IS NOT NULL AND h.name_key > $2
 		ORDER BY h.name_key
 		LIMIT $3`
-	out := []Deleted{}
-	err := s.each(tx, vault.ID, func(h head, v Secret) { out = append(out, asDeleted(h, v)) }, q, vault.ID, p.After, p.Limit)
+	rows, err := s.latest(tx, vault.ID, q, vault.ID, p.After, p.Limit)
+	out := make([]Deleted, len(rows))
+	for i, r := range rows {
+		out[i] = asDeleted(r.h, r.v)
+	}
 	return out, err
 }
 
-func (s *Store) each(tx *db.Tx, vaultID string, take func(head, Secret), q string, args ...any) error {
-	err := tx.Query(func(row db.Scanner) error {
-		h, v, err := s.scan(vaultID, row)
-		if err == nil {
-			take(h, v)
-		}
-		return err
-	}, q, args...)
-	if err != nil {
-		return fmt.Errorf("list secrets: %w", err)
+// latest is rows for a query whose rows have the latest versions.
+func (s *Store) latest(tx *db.Tx, vaultID, q string, args ...any) ([]*row, error) {
+	rows, err := s.rows(tx, vaultID, q, args...)
+	for i := 0; err == nil && i < len(rows); i++ {
+		err = s.proveVersion(tx, vaultID, rows[i].h, rows[i].v)
 	}
-	return nil
+	return rows, err
 }
 
 // A Due secret is one whose date of purge has come.

@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"bytes"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -14,21 +15,26 @@ import (
 	"strongroom/internal/vaults"
 )
 
-// A head is the row that says what a secret is now.
+// A head is the row that says what a secret is now. It vouches for the rows of its versions.
 type head struct {
 	tenant     string
 	nameKey    string
+	part       int64
 	name       string
-	newest     int64 // ordinal of the latest version
-	generation int64 // rises with every change of the row
+	newest     int64  // ordinal of the latest version, and the number of versions: none ever goes alone
+	newestMAC  []byte // of the latest version's row
+	versions   []byte // sealed digest of all versions' rows
+	generation int64  // rises with every change of the row
 	created    time.Time
 	deleted    sql.NullInt64
 	purge      sql.NullInt64
+	mac        []byte // nil for one that is not stored yet
 }
 
 func (h head) isDeleted() bool { return h.deleted.Valid }
 
-const headColumns = `h.tenant_id, h.name_key, h.name, h.newest, h.generation, h.created_us, h.deleted_us, h.purge_us, h.row_mac`
+const headColumns = `h.tenant_id, h.name_key, h.part, h.name, h.newest, h.newest_mac, h.versions_sealed, h.generation,
+	h.created_us, h.deleted_us, h.purge_us, h.row_mac`
 
 const versionColumns = `v.tenant_id, v.version, v.ordinal, v.enabled, v.not_before_us, v.expires_us, v.created_us, v.updated_us,
 	v.content_type, v.tags, v.value_sealed, v.row_mac`
@@ -43,20 +49,23 @@ const fromLatest = `
 // readHead returns the head of a name; ok is false when there is none, living or deleted.
 func (s *Store) readHead(tx *db.Tx, vaultID, name string) (h head, ok bool, err error) {
 	const q = `SELECT ` + headColumns + ` FROM secrets h WHERE h.vault_id = $1 AND h.name_key = $2`
-	var mac []byte
-	err = tx.QueryRow(q, vaultID, strings.ToLower(name)).Scan(h.into(&mac)...)
+	key := strings.ToLower(name)
+	err = tx.QueryRow(q, vaultID, key).Scan(h.into()...)
 	if errors.Is(err, db.ErrNoRows) {
-		return head{}, false, nil
+		return head{}, false, tx.Absent(db.Secrets, headFields(vaultID, head{nameKey: key, part: db.Part(key)})...)
 	}
 	if err != nil {
 		return head{}, false, fmt.Errorf("read the head of a secret: %w", err)
 	}
-	return h, true, s.checkHead(vaultID, &h, mac)
+	return h, true, checkHead(tx, vaultID, h)
 }
 
 // into lists where the columns of headColumns go.
-func (h *head) into(mac *[]byte) []any {
-	return []any{&h.tenant, &h.nameKey, &h.name, &h.newest, &h.generation, (*microTime)(&h.created), &h.deleted, &h.purge, mac}
+func (h *head) into() []any {
+	return []any{
+		&h.tenant, &h.nameKey, &h.part, &h.name, &h.newest, &h.newestMAC, &h.versions, &h.generation,
+		(*microTime)(&h.created), &h.deleted, &h.purge, &h.mac,
+	}
 }
 
 // A microTime scans a column of microseconds.
@@ -73,7 +82,10 @@ func (t *microTime) Scan(v any) error {
 }
 
 func headFields(vaultID string, h head) []any {
-	return []any{h.tenant, vaultID, h.nameKey, h.name, h.newest, h.generation, h.created.UnixMicro(), nullable(h.deleted), nullable(h.purge)}
+	return []any{
+		h.tenant, vaultID, h.nameKey, h.part, h.name, h.newest, h.newestMAC, h.versions, h.generation,
+		h.created.UnixMicro(), nullable(h.deleted), nullable(h.purge),
+	}
 }
 
 func nullable(n sql.NullInt64) any {
@@ -83,56 +95,108 @@ func nullable(n sql.NullInt64) any {
 	return n.Int64
 }
 
-func (s *Store) checkHead(vaultID string, h *head, mac []byte) error {
-	if err := s.Ring.CheckRow(mac, "secrets", headFields(vaultID, *h)...); err != nil {
+func checkHead(tx *db.Tx, vaultID string, h head) error {
+	if err := tx.Check(db.Secrets, h.mac, headFields(vaultID, h)...); err != nil {
 		return fmt.Errorf("secret %s in vault %s: %w", h.nameKey, vaultID, err)
 	}
 	return nil
 }
 
-// writeHead stores a head that has changed, or a new one.
-func (s *Store) writeHead(tx *db.Tx, vaultID string, h head) error {
-	h.generation++
-	const q = `
-		INSERT INTO secrets (tenant_id, vault_id, name_key, name, newest, generation, created_us, deleted_us, purge_us, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-		ON CONFLICT (vault_id, name_key) DO UPDATE
-		SET newest = $5, generation = $6, deleted_us = $8, purge_us = $9, row_mac = $10`
-	fields := headFields(vaultID, h)
-	if _, err := tx.Exec(q, append(fields, s.Ring.RowMAC("secrets", fields...))...); err != nil {
-		return fmt.Errorf("store the head of a secret: %w", err)
+// newHead is the head of a secret without versions.
+func (s *Store) newHead(tx *db.Tx, name string) head {
+	key := strings.ToLower(name)
+	return head{tenant: s.Tenant, nameKey: key, part: db.Part(key), name: name, created: tx.Now}
+}
+
+// writeHead stores a head that has changed, or a new one, with the rows of versions that are gone
+// and come, given by their MACs or nil.
+func (s *Store) writeHead(tx *db.Tx, vaultID string, h head, gone, come [][]byte) error {
+	versions := s.Ring.NewDigest(1)
+	var err error
+	if h.mac != nil {
+		if versions, err = s.Ring.OpenDigest(h.versions, versionSet(vaultID, h), h.generation, h.newest); err != nil {
+			return err
+		}
 	}
-	_, err := tx.Raise(db.VaultRevision(vaultID))
+	if versions, err = s.Ring.Fold(versions, 0, gone, come); err != nil {
+		return err
+	}
+	h.newest += int64(len(come) - len(gone))
+	h.generation++
+	if h.versions, err = s.Ring.SealDigest(versions, versionSet(vaultID, h), h.generation, h.newest); err != nil {
+		return err
+	}
+	_, err = tx.Put(db.Secrets, h.mac, headFields(vaultID, h)...)
 	return err
 }
 
-// into lists where the columns of versionColumns go.
-func (v *Secret) into(row *versionRow) []any {
-	return []any{
-		&row.tenant, &v.Version, &v.ordinal, &v.Enabled, &row.notBefore, &row.expires, (*microTime)(&v.Created), (*microTime)(&v.Updated),
-		&v.ContentType, &row.tags, &v.sealed, &row.mac,
+// versionSet names the set of a secret's versions.
+func versionSet(vaultID string, h head) string { return "secret/" + vaultID + "/" + h.nameKey }
+
+// proveVersions compares all versions of a secret with the digest in its head.
+func (s *Store) proveVersions(tx *db.Tx, vaultID string, h head) error {
+	want, err := s.Ring.OpenDigest(h.versions, versionSet(vaultID, h), h.generation, h.newest)
+	if err != nil {
+		return err
 	}
+	var macs [][]byte
+	const q = `SELECT row_mac FROM secret_versions WHERE vault_id = $1 AND name_key = $2`
+	err = tx.Query(func(row db.Scanner) error {
+		var mac []byte
+		err := row.Scan(&mac)
+		macs = append(macs, mac)
+		return err
+	}, q, vaultID, h.nameKey)
+	if err != nil {
+		return fmt.Errorf("read the versions of a secret: %w", err)
+	}
+	got, err := s.Ring.Fold(want.Empty(), 0, nil, macs)
+	if err == nil && (!got.Equal(want) || int64(len(macs)) != h.newest) {
+		err = fmt.Errorf("secret %s in vault %s: its versions are not those that its head vouches for: %w", h.nameKey, vaultID, envelope.ErrTampered)
+	}
+	return err
 }
 
-// A versionRow holds the columns that are not in the form of the Secret.
-type versionRow struct {
-	tenant             string
+// proveVersion says whether a version's row is one that the head vouches for.
+func (s *Store) proveVersion(tx *db.Tx, vaultID string, h head, v Secret) error {
+	if v.ordinal != h.newest {
+		return s.proveVersions(tx, vaultID, h)
+	}
+	if !bytes.Equal(v.mac, h.newestMAC) {
+		return fmt.Errorf("secret %s in vault %s: its latest version is not the one that its head vouches for: %w", h.nameKey, vaultID, envelope.ErrTampered)
+	}
+	return nil
+}
+
+// A row is a head joined with one of its versions, as the database has them.
+type row struct {
+	h                  head
+	v                  Secret
+	tenant             string // of the version
 	notBefore, expires sql.NullInt64
 	tags               *string
-	mac                []byte
 }
 
-// finish checks a scanned version and completes it.
-func (s *Store) finish(vaultID string, h head, v *Secret, row versionRow) error {
-	v.Name, v.NotBefore, v.Expires = h.name, seconds(row.notBefore), seconds(row.expires)
-	if err := s.Ring.CheckRow(row.mac, "secret_versions", versionFields(row.tenant, vaultID, h.nameKey, *v, row.tags)...); err != nil {
-		return fmt.Errorf("secret %s/%s in vault %s: %w", h.nameKey, v.Version, vaultID, err)
+// into lists where the columns of latestColumns go.
+func (r *row) into() []any {
+	v := &r.v
+	return append(r.h.into(), &r.tenant, &v.Version, &v.ordinal, &v.Enabled, &r.notBefore, &r.expires,
+		(*microTime)(&v.Created), (*microTime)(&v.Updated), &v.ContentType, &r.tags, &v.sealed, &v.mac)
+}
+
+// finish proves both halves of a row and completes the version.
+func (s *Store) finish(tx *db.Tx, vaultID string, r *row) error {
+	if err := checkHead(tx, vaultID, r.h); err != nil {
+		return err
 	}
-	if row.tags == nil {
-		return nil
+	v := &r.v
+	v.Name, v.NotBefore, v.Expires = r.h.name, seconds(r.notBefore), seconds(r.expires)
+	err := tx.Check(db.SecretVersions, v.mac, versionFields(r.tenant, vaultID, r.h.nameKey, *v, r.tags)...)
+	if err == nil && r.tags != nil {
+		err = json.Unmarshal([]byte(*r.tags), &v.Tags)
 	}
-	if err := json.Unmarshal([]byte(*row.tags), &v.Tags); err != nil {
-		return fmt.Errorf("secret %s/%s in vault %s: read tags: %w", h.nameKey, v.Version, vaultID, err)
+	if err != nil {
+		return fmt.Errorf("secret %s/%s in vault %s: %w", r.h.nameKey, v.Version, vaultID, err)
 	}
 	return nil
 }
@@ -173,37 +237,13 @@ func encodeTags(tags map[string]string) (*string, error) {
 	return &text, nil
 }
 
-func (s *Store) insertVersion(tx *db.Tx, vaultID, nameKey string, v Secret) error {
+// putVersion stores a new version, or one that has changed, and notes its MAC.
+func (s *Store) putVersion(tx *db.Tx, vaultID, nameKey string, v *Secret) error {
 	tags, err := encodeTags(v.Tags)
 	if err != nil {
 		return err
 	}
-	const q = `
-		INSERT INTO secret_versions (tenant_id, vault_id, name_key, version, ordinal, enabled, not_before_us, expires_us,
-			created_us, updated_us, content_type, tags, value_sealed, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
-	fields := versionFields(s.Tenant, vaultID, nameKey, v, tags)
-	if _, err := tx.Exec(q, append(fields, s.Ring.RowMAC("secret_versions", fields...))...); err != nil {
-		return fmt.Errorf("store a version: %w", err)
-	}
-	return nil
-}
-
-func (s *Store) updateVersion(tx *db.Tx, vaultID, nameKey string, v Secret) error {
-	tags, err := encodeTags(v.Tags)
-	if err != nil {
-		return err
-	}
-	const q = `
-		UPDATE secret_versions
-		SET enabled = $4, not_before_us = $5, expires_us = $6, updated_us = $7, content_type = $8, tags = $9, row_mac = $10
-		WHERE vault_id = $1 AND name_key = $2 AND ordinal = $3`
-	_, err = tx.Exec(q, vaultID, nameKey, v.ordinal, v.Enabled, micros(v.NotBefore), micros(v.Expires), v.Updated.UnixMicro(),
-		v.ContentType, tags, s.Ring.RowMAC("secret_versions", versionFields(s.Tenant, vaultID, nameKey, v, tags)...))
-	if err != nil {
-		return fmt.Errorf("update a version: %w", err)
-	}
-	_, err = tx.Raise(db.VaultRevision(vaultID))
+	v.mac, err = tx.Put(db.SecretVersions, v.mac, versionFields(s.Tenant, vaultID, nameKey, *v, tags)...)
 	return err
 }
 

@@ -31,7 +31,7 @@ func (f *fixture) columnsOf(table string) (out []string) {
 
 // edited is another legal content for each column, so that an edit passes the schema.
 var edited = map[string]string{
-	"tenant_id": `'x'`, "vault_id": `'x'`, "name_key": `'x'`, "name": `'x'`, "newest": `newest + 1`, "generation": `generation + 1`,
+	"tenant_id": `'x'`, "vault_id": `'x'`, "name_key": `'x'`, "name": `'x'`, "newest": `newest + 1`, "part": `1 - part`, "newest_mac": `row_mac`, "versions_sealed": `row_mac`, "generation": `generation + 1`,
 	"created_us": `created_us + 1`, "updated_us": `updated_us + 1`, "deleted_us": `COALESCE(deleted_us + 1, 1)`,
 	"purge_us": `COALESCE(purge_us + 1, 1)`, "version": `'0123456789abcdef0123456789abcdef'`, "ordinal": `ordinal + 1`,
 	"enabled": `NOT enabled`, "not_before_us": `COALESCE(not_before_us + 1000000, 0)`, "expires_us": `NULL`,
@@ -147,7 +147,7 @@ func TestCopiedRowsAreNoticed(t *testing.T) {
 		} {
 			t.Run(what, func(t *testing.T) { f.tamper([]string{`UPDATE secret_versions SET enabled = NOT enabled`}, read) })
 		}
-		f.tamper([]string{`UPDATE secrets SET deleted_us = 1, purge_us = 1`}, func(tx *db.Tx) error { return f.Purge(tx, f.vault, "a") })
+		f.tamper([]string{`UPDATE secrets SET deleted_us = 1, purge_us = 1`}, func(tx *db.Tx) error { return f.Purge(tx, f.vault, "a", false) })
 		f.wantValue("a", "", "second")
 	})
 }
@@ -172,7 +172,12 @@ func TestValueIsBoundToItsPlace(t *testing.T) {
 			if _, err := tx.Exec(`UPDATE secret_versions SET value_sealed = $1 WHERE version = $2`, v.sealed, v.Version); err != nil {
 				return err
 			}
-			return f.updateVersion(tx, f.vault.ID, h.nameKey, v)
+			old := v.mac
+			if err := f.putVersion(tx, f.vault.ID, h.nameKey, &v); err != nil {
+				return err
+			}
+			h.newestMAC = v.mac
+			return f.writeHead(tx, f.vault.ID, h, [][]byte{old}, [][]byte{v.mac})
 		})
 		if _, err := f.get("a", ""); !errors.Is(err, envelope.ErrTampered) {
 			t.Errorf("got %v, want ErrTampered", err)

@@ -52,6 +52,7 @@ type Secret struct {
 
 	ordinal int64
 	sealed  []byte
+	mac     []byte // of its row; nil for one that is not stored yet
 }
 
 // A Deleted secret shows the data of its latest version, never a value.

@@ -324,7 +324,7 @@ func TestPurgeOfAVault(t *testing.T) {
 			if due, err := f.Due(tx, 10); err != nil || len(due) != 0 {
 				t.Errorf("due in a deleted vault: %v, %v, want none", due, err)
 			}
-			return f.vaults.PurgeVault(tx, f.vault)
+			return f.vaults.PurgeVault(tx, f.vault, false)
 		})
 		f.view(func(tx *db.Tx) error {
 			for _, table := range []string{"secrets", "secret_versions", "events"} {

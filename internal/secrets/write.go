@@ -26,21 +26,21 @@ func (s *Store) Set(tx *db.Tx, vault vaults.Vault, name, version string, d Draft
 		return Secret{}, recoverable(h.name)
 	}
 	if !exists {
-		h = head{tenant: s.Tenant, nameKey: strings.ToLower(name), name: name, created: tx.Now}
+		h = s.newHead(tx, name)
 	}
-	h.newest++
 	v := Secret{
-		Name: h.name, Version: version, ordinal: h.newest, Enabled: d.Enabled == nil || *d.Enabled,
+		Name: h.name, Version: version, ordinal: h.newest + 1, Enabled: d.Enabled == nil || *d.Enabled,
 		NotBefore: d.NotBefore, Expires: d.Expires, Created: tx.Now, Updated: tx.Now,
 		ContentType: d.ContentType, Tags: d.Tags, Value: d.Value,
 	}
 	if err := s.seal(vault, h.nameKey, &v); err != nil {
 		return Secret{}, err
 	}
-	if err := s.insertVersion(tx, vault.ID, h.nameKey, v); err != nil {
+	if err := s.putVersion(tx, vault.ID, h.nameKey, &v); err != nil {
 		return Secret{}, err
 	}
-	if err := s.writeHead(tx, vault.ID, h); err != nil {
+	h.newestMAC = v.mac
+	if err := s.writeHead(tx, vault.ID, h, nil, [][]byte{v.mac}); err != nil {
 		return Secret{}, err
 	}
 	return v, s.announce(tx, vault, v)
@@ -76,7 +76,14 @@ func (s *Store) Update(tx *db.Tx, vault vaults.Vault, name, version string, p Pa
 		v.Tags = *p.Tags
 	}
 	v.Updated = tx.Now
-	return v, s.updateVersion(tx, vault.ID, h.nameKey, v)
+	old := v.mac
+	if err := s.putVersion(tx, vault.ID, h.nameKey, &v); err != nil {
+		return Secret{}, err
+	}
+	if v.ordinal == h.newest {
+		h.newestMAC = v.mac
+	}
+	return v, s.writeHead(tx, vault.ID, h, [][]byte{old}, [][]byte{v.mac})
 }
 
 // Delete soft-deletes a secret with all its versions.
@@ -88,7 +95,7 @@ func (s *Store) Delete(tx *db.Tx, vault vaults.Vault, name string) (Deleted, err
 	deleted, purge := vault.Deletion(tx.Now)
 	h.deleted = sql.NullInt64{Int64: deleted.UnixMicro(), Valid: true}
 	h.purge = sql.NullInt64{Int64: purge.UnixMicro(), Valid: true}
-	return asDeleted(h, v), s.writeHead(tx, vault.ID, h)
+	return asDeleted(h, v), s.writeHead(tx, vault.ID, h, nil, nil)
 }
 
 // Recover brings a deleted secret back with all its versions.
@@ -102,14 +109,18 @@ func (s *Store) Recover(tx *db.Tx, vault vaults.Vault, name string) (Secret, err
 		return Secret{}, err
 	}
 	h.deleted, h.purge = sql.NullInt64{}, sql.NullInt64{}
-	return d.Secret, s.writeHead(tx, vault.ID, h)
+	return d.Secret, s.writeHead(tx, vault.ID, h, nil, nil)
 }
 
 // Purge removes a deleted secret for good. With purge protection that is refused until its date.
-func (s *Store) Purge(tx *db.Tx, vault vaults.Vault, name string) error {
+// So it is for whoever purges what is due: it may have been recovered and deleted again since.
+func (s *Store) Purge(tx *db.Tx, vault vaults.Vault, name string, onlyDue bool) error {
 	d, err := s.deleted(tx, vault.ID, name)
 	if err != nil {
 		return err
+	}
+	if onlyDue && tx.Now.Before(d.Purge) {
+		return apierr.Conflict("Conflict", "The secret %s is not due for purge.", d.Name)
 	}
 	if vault.PurgeProtection && tx.Now.Before(d.Purge) {
 		return apierr.Forbidden("ForbiddenByPolicy", "Operation \"purge\" is not allowed because purge protection is enabled for this vault. Key Vault service will automatically purge it after the retention period has passed. Vault: %s;location=%s", vault.Name, vault.Location)
@@ -118,14 +129,12 @@ func (s *Store) Purge(tx *db.Tx, vault vaults.Vault, name string) error {
 	if _, err := tx.Exec(`DELETE FROM secret_versions WHERE vault_id = $1 AND name_key = $2`, vault.ID, key); err != nil {
 		return fmt.Errorf("purge the versions of a secret: %w", err)
 	}
-	if _, err := tx.Exec(`DELETE FROM secrets WHERE vault_id = $1 AND name_key = $2`, vault.ID, key); err != nil {
-		return fmt.Errorf("purge a secret: %w", err)
-	}
-	_, err = tx.Raise(db.VaultRevision(vault.ID))
+	_, err = tx.Remove(db.Secrets, `vault_id = $1 AND name_key = $2`, vault.ID, key)
 	return err
 }
 
-// PurgeAll removes everything that a vault holds, when the vault itself is purged.
+// PurgeAll removes everything that a vault holds, when the vault itself is purged and its set of
+// rows dropped.
 func (s *Store) PurgeAll(tx *db.Tx, vaultID string) error {
 	for _, q := range []string{
 		`DELETE FROM secret_versions WHERE vault_id = $1`,

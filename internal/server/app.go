@@ -79,6 +79,10 @@ func (a *app) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.db.Bind(a.deployment.tenant, ring)
+	if err := a.proveDeployment(ctx); err != nil {
+		return err
+	}
 	if err := a.openTLS(); err != nil {
 		return err
 	}
@@ -122,6 +126,20 @@ func (a *app) build(ctx context.Context) error {
 	}
 	a.scheduler.DataPlane, a.scheduler.Management = a.faces[resource.Vault], a.faces[resource.Management]
 	return nil
+}
+
+// proveDeployment reads again, now with keys, what the keys were opened by.
+func (a *app) proveDeployment(ctx context.Context) error {
+	return a.db.View(ctx, func(tx *db.Tx) error {
+		proven, err := readDeployment(tx)
+		if err == nil && proven != a.deployment {
+			err = errors.New("the database was initialised anew meanwhile: start again")
+		}
+		if err == nil && tx.HasTestClock() {
+			_, err = tx.Meta(db.MetaTestClock) // proves that it was init that allowed it
+		}
+		return err
+	})
 }
 
 func (a *app) loginOptions(issuer *identity.Issuer) login.Options {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/operation"
 	"strongroom/internal/resource"
@@ -28,10 +29,7 @@ func (a *app) makeDev(ctx context.Context) (clientID string, err error) {
 	identityPath := group + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/" + devName
 
 	if err := a.ask(ctx, http.MethodGet, vault, "2026-02-01", nil, nil); err != nil {
-		body := map[string]any{"location": a.config.Region, "properties": map[string]any{
-			"tenantId": a.deployment.tenant, "sku": map[string]string{"family": "A", "name": "standard"}, "enableRbacAuthorization": true,
-		}}
-		if err := a.ask(ctx, http.MethodPut, vault, "2026-02-01", body, nil); err != nil {
+		if err := a.makeDevVault(ctx, vault); err != nil {
 			return "", fmt.Errorf("make the vault %s: %w", devName, err)
 		}
 	}
@@ -43,7 +41,7 @@ func (a *app) makeDev(ctx context.Context) (clientID string, err error) {
 	}
 	err = a.ask(ctx, http.MethodPut, vault+"/providers/Microsoft.Authorization/roleAssignments/"+devAssignment, "2022-04-01",
 		map[string]any{"properties": map[string]any{
-			"roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/00482a5a-887f-4fb3-b363-3b7fe8e74483", // Key Vault Administrator
+			"roleDefinitionId": "/providers/Microsoft.Authorization/roleDefinitions/" + authz.RoleAdministrator,
 			"principalId":      made.Properties.PrincipalID,
 		}}, nil)
 	if err != nil {
@@ -51,6 +49,19 @@ func (a *app) makeDev(ctx context.Context) (clientID string, err error) {
 	}
 	err = a.db.Update(ctx, nil, func(tx *db.Tx) error { return tx.SetMeta(metaDefaultIdentity, made.Properties.PrincipalID) })
 	return made.Properties.ClientID, err
+}
+
+// makeDevVault makes the vault dev, or brings it back if it was deleted.
+func (a *app) makeDevVault(ctx context.Context, vault string) error {
+	properties := map[string]any{
+		"tenantId": a.deployment.tenant, "sku": map[string]string{"family": "A", "name": "standard"}, "enableRbacAuthorization": true,
+	}
+	deleted := "/subscriptions/" + a.deployment.subscription + "/providers/Microsoft.KeyVault/locations/" + a.config.Region + "/deletedVaults/" + devName
+	if a.ask(ctx, http.MethodGet, deleted, "2026-02-01", nil, nil) == nil {
+		properties["createMode"] = "recover"
+	}
+	body := map[string]any{"location": a.config.Region, "properties": properties}
+	return a.ask(ctx, http.MethodPut, vault, "2026-02-01", body, nil)
 }
 
 // ask sends a management request from inside, as the local owner.

@@ -16,7 +16,6 @@ import (
 
 // serveWire serves the TLS listener: the host names the face.
 func (a *app) serveWire(w http.ResponseWriter, r *http.Request) {
-	a.setDeadlines(w)
 	host, ok := a.families.Resolve(r.Host)
 	if !ok {
 		http.Error(w, "this server does not answer for the host of the request", http.StatusMisdirectedRequest)
@@ -27,7 +26,6 @@ func (a *app) serveWire(w http.ResponseWriter, r *http.Request) {
 
 // serveSocket serves the local socket: no token, but the right user.
 func (a *app) serveSocket(w http.ResponseWriter, r *http.Request) {
-	a.setDeadlines(w)
 	c, _ := r.Context().Value(connKey{}).(net.Conn)
 	if c == nil || !socketOwner(c) {
 		http.Error(w, "the local socket is for the user who runs the server", http.StatusForbidden)
@@ -45,7 +43,6 @@ func (a *app) serveSocket(w http.ResponseWriter, r *http.Request) {
 
 // serveManaged serves the managed identity endpoint, whatever its host is called.
 func (a *app) serveManaged(w http.ResponseWriter, r *http.Request) {
-	a.setDeadlines(w)
 	host := a.families[0].LoginHost()
 	host.Text = r.Host // the face refuses names that a web page could have led here
 	req := newRequest(r, host)
@@ -74,13 +71,16 @@ func newRequest(r *http.Request, host resource.Host) *operation.Request {
 	return req
 }
 
-// setDeadlines bounds how long the peer may take to send the body and to take the answer. It comes
+// withDeadlines bounds how long the peer may take to send the body and to take the answer. It comes
 // before any answer: the library reads what is left of a body before it sends one.
-func (a *app) setDeadlines(w http.ResponseWriter) {
-	rc := http.NewResponseController(w)
-	now := time.Now()
-	rc.SetReadDeadline(now.Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
-	rc.SetWriteDeadline(now.Add(a.config.Limits.RequestTimeout))
+func (a *app) withDeadlines(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		now := time.Now()
+		rc.SetReadDeadline(now.Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
+		rc.SetWriteDeadline(now.Add(a.config.Limits.RequestTimeout))
+		h.ServeHTTP(w, r)
+	})
 }
 
 // do runs a request within its limit of time and writes the complete answer.

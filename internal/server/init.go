@@ -59,13 +59,18 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 	if err != nil {
 		return InitReport{}, err
 	}
-	d.SetTenant(dep.tenant)
+	d.Bind(dep.tenant, ring)
 	err = d.Update(ctx, []string{db.Directory}, func(tx *db.Tx) error {
 		if _, err := readDeployment(tx); !errors.Is(err, errNotInitialised) {
 			return errors.Join(errors.New("another process initialised the database meanwhile"), err)
 		}
 		if err := dep.store(tx); err != nil {
 			return err
+		}
+		if o.TestClock {
+			if err := tx.SetMeta(db.MetaTestClock, "1"); err != nil {
+				return err
+			}
 		}
 		if err := storeRing(tx, dep.tenant, keys); err != nil {
 			return err

@@ -32,6 +32,8 @@ type deployment struct {
 // errNotInitialised says what to type.
 var errNotInitialised = errors.New(`the database is not initialised: run "strongroom init" first`)
 
+// readDeployment reads what the database says of itself. Before the database is bound to its keyring
+// that is not proven: it is good for opening the keyring, and has to be read again then.
 func readDeployment(tx *db.Tx) (deployment, error) {
 	var d deployment
 	for key, to := range map[string]*string{

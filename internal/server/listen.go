@@ -34,26 +34,26 @@ func (a *app) listen() (out []listener, err error) {
 			}
 		}
 	}()
-	open := func(name, network, address string, h http.Handler) error {
+	open := func(name, network, address string, connections int, h http.Handler) error {
 		l, err := net.Listen(network, address)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		out = append(out, listener{l, name, a.httpServer(h)})
+		out = append(out, listener{limited(l, connections), name, a.httpServer(h)})
 		return nil
 	}
-	if err := open("listen", "tcp", a.config.Listen, http.HandlerFunc(a.serveWire)); err != nil {
+	if err := open("listen", "tcp", a.config.Listen, a.connections(), http.HandlerFunc(a.serveWire)); err != nil {
 		return out, err
 	}
 	out[0].server.TLSConfig = a.tlsConfig()
-	out[0].Listener = tls.NewListener(limited(out[0].Listener, a.connections()), out[0].server.TLSConfig)
+	out[0].Listener = tls.NewListener(out[0].Listener, out[0].server.TLSConfig)
 	if a.config.IdentityListen != config.Off {
-		if err := open("identity_listen", "tcp", a.config.IdentityListen, http.HandlerFunc(a.serveManaged)); err != nil {
+		if err := open("identity_listen", "tcp", a.config.IdentityListen, localConnections, http.HandlerFunc(a.serveManaged)); err != nil {
 			return out, err
 		}
 	}
 	if a.config.MetricsListen != config.Off {
-		if err := open("metrics_listen", "tcp", a.config.MetricsListen, a.health()); err != nil {
+		if err := open("metrics_listen", "tcp", a.config.MetricsListen, localConnections, a.health()); err != nil {
 			return out, err
 		}
 	}
@@ -63,14 +63,18 @@ func (a *app) listen() (out []listener, err error) {
 	if err := a.freeSocket(); err != nil {
 		return out, err
 	}
-	if err := open("socket", "unix", a.config.Socket, http.HandlerFunc(a.serveSocket)); err != nil {
+	if err := open("socket", "unix", a.config.Socket, localConnections, http.HandlerFunc(a.serveSocket)); err != nil {
 		return out, err
 	}
 	return out, os.Chmod(a.config.Socket, 0o600)
 }
 
 // spareFiles are open files that are no client's: the database's, the listeners', certificates.
-const spareFiles = 512
+// Each of the three listeners for this machine alone has some of them.
+const (
+	spareFiles       = 512
+	localConnections = 100
+)
 
 // connections is the limit of open connections, made to fit the files that this process may open:
 // beyond those the database could not open its own.
@@ -86,8 +90,13 @@ func (a *app) connections() int {
 	return got
 }
 
-// freeSocket removes a socket that a dead server left behind, and refuses one that answers.
+// freeSocket removes a socket that a dead server left behind, and refuses one that answers, and
+// whatever is no socket.
 func (a *app) freeSocket() error {
+	st, err := os.Lstat(a.config.Socket)
+	if err == nil && st.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("socket %s: there is a file that is no socket; set another path", a.config.Socket)
+	}
 	c, err := net.DialTimeout("unix", a.config.Socket, time.Second)
 	if err == nil {
 		c.Close()
@@ -105,7 +114,7 @@ type connKey struct{}
 func (a *app) httpServer(h http.Handler) *http.Server {
 	l := a.config.Limits
 	return &http.Server{
-		Handler:           h,
+		Handler:           a.withDeadlines(h),
 		ReadHeaderTimeout: l.HeaderTimeout,
 		IdleTimeout:       l.IdleTimeout,
 		MaxHeaderBytes:    l.MaxHeaderBytes,

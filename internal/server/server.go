@@ -32,11 +32,13 @@ const stopWithin = 20 * time.Second
 
 // Options are what a command starts the server with.
 type Options struct {
-	Config  config.Config // complete and checked
-	Notes   []string      // which layer decided what, for the log
-	Dev     bool          // initialise if need be, and make the vault and identity of dev
-	Stderr  io.Writer
-	Version string
+	Config config.Config // complete and checked
+	Notes  []string      // which layer decided what, for the log
+	Dev    bool          // initialise if need be, and make the vault and identity of dev
+	// TestClock makes a new database's clock one that can be set off, for tests.
+	TestClock bool
+	Stderr    io.Writer
+	Version   string
 }
 
 // Ready tells where a server that has begun to serve is found.

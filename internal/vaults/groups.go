@@ -27,12 +27,12 @@ type ResourceGroup struct {
 // (Azure naming rules, Microsoft.Resources/resourceGroups).
 var groupName = regexp.MustCompile(`^[-\w._()]{0,89}[-\w_()]$`)
 
-const groupColumns = `subscription_id, name_key, name, location, tags, created_us, updated_us, row_mac`
+var selectGroups = `
+	SELECT ` + db.ResourceGroups.Columns("")
 
 // Group returns a resource group.
 func (s *Store) Group(tx *db.Tx, subscription, name string) (ResourceGroup, error) {
-	const q = `
-		SELECT ` + groupColumns + `
+	q := selectGroups + `
 		FROM resource_groups
 		WHERE tenant_id = $1 AND subscription_id = $2 AND name_key = $3`
 	var found []ResourceGroup
@@ -50,8 +50,7 @@ func (s *Store) Group(tx *db.Tx, subscription, name string) (ResourceGroup, erro
 
 // Groups returns a subscription's resource groups by name.
 func (s *Store) Groups(tx *db.Tx, subscription string) ([]ResourceGroup, error) {
-	const q = `
-		SELECT ` + groupColumns + `
+	q := selectGroups + `
 		FROM resource_groups
 		WHERE tenant_id = $1 AND subscription_id = $2
 		ORDER BY name_key`
@@ -93,48 +92,39 @@ func (s *Store) storeGroup(tx *db.Tx, g ResourceGroup) error {
 	if err != nil {
 		return fmt.Errorf("encode tags: %w", err)
 	}
-	const q = `
-		INSERT INTO resource_groups (tenant_id, subscription_id, name_key, name, location, tags, created_us, updated_us, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-		ON CONFLICT (tenant_id, subscription_id, name_key) DO UPDATE
-		SET tags = $6, updated_us = $8, row_mac = $9`
-	fields := s.groupFields(g, string(tags))
-	if _, err := tx.Exec(q, append(fields, s.Ring.RowMAC("resource_groups", fields...))...); err != nil {
-		return fmt.Errorf("store resource group %q: %w", g.Name, err)
-	}
-	_, err = tx.Raise(db.Directory)
-	return err
+	return tx.Replace(db.ResourceGroups, groupFields(s.Tenant, g, string(tags))...)
 }
 
-func (s *Store) groupFields(g ResourceGroup, tags string) []any {
+func groupFields(tenant string, g ResourceGroup, tags string) []any {
 	return []any{
-		s.Tenant, g.Subscription, strings.ToLower(g.Name), g.Name, g.Location, tags, g.Created.UnixMicro(), g.Updated.UnixMicro(),
+		tenant, g.Subscription, strings.ToLower(g.Name), g.Name, g.Location, tags, g.Created.UnixMicro(), g.Updated.UnixMicro(),
 	}
 }
 
 func (s *Store) queryGroups(tx *db.Tx, q string, args ...any) ([]ResourceGroup, error) {
-	out := []ResourceGroup{}
-	err := tx.Query(func(row db.Scanner) error {
-		var g ResourceGroup
-		var key, tags string
-		var created, updated int64
-		var mac []byte
-		if err := row.Scan(&g.Subscription, &key, &g.Name, &g.Location, &tags, &created, &updated, &mac); err != nil {
-			return err
-		}
-		g.Created, g.Updated = time.UnixMicro(created).UTC(), time.UnixMicro(updated).UTC()
-		if err := s.Ring.CheckRow(mac, "resource_groups", s.groupFields(g, tags)...); err != nil {
-			return fmt.Errorf("resource group %q: %w", g.Name, err)
-		}
-		if key != strings.ToLower(g.Name) {
-			return fmt.Errorf("resource group %q: its key is not that of its name: %w", g.Name, envelope.ErrTampered)
-		}
-		err := json.Unmarshal([]byte(tags), &g.Tags)
-		out = append(out, g)
-		return err
-	}, q, args...)
+	return db.ReadRows(tx, db.ResourceGroups, scanGroup, q, args...)
+}
+
+func scanGroup(row db.Scanner) (g ResourceGroup, seal db.Seal, err error) {
+	var tenant, key, tags string
+	var created, updated int64
+	err = row.Scan(&tenant, &g.Subscription, &key, &g.Name, &g.Location, &tags, &created, &updated, &seal.MAC)
 	if err != nil {
-		return nil, fmt.Errorf("read resource groups: %w", err)
+		return g, seal, err
 	}
-	return out, nil
+	g.Created, g.Updated = time.UnixMicro(created).UTC(), time.UnixMicro(updated).UTC()
+	seal.Fields = groupFields(tenant, g, tags)
+	if key != strings.ToLower(g.Name) {
+		return g, seal, fmt.Errorf("resource group %q: its key is not that of its name: %w", g.Name, envelope.ErrTampered)
+	}
+	return g, seal, readJSON(tags, &g.Tags)
+}
+
+// readJSON reads a column of JSON. What it finds is not ours if the row does not hold, so a fault
+// is the row's and not worth more words.
+func readJSON[T any](text string, to *T) error {
+	if err := json.Unmarshal([]byte(text), to); err != nil {
+		return fmt.Errorf("a column of JSON cannot be read: %w", envelope.ErrTampered)
+	}
+	return nil
 }

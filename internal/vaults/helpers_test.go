@@ -1,7 +1,6 @@
 package vaults
 
 import (
-	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -10,7 +9,6 @@ import (
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
-	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 )
 
@@ -24,18 +22,7 @@ const (
 
 func newStore(t testing.TB) *Store {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "root.key")
-	if err := envelope.CreateRootKeyFile(path); err != nil {
-		t.Fatal(err)
-	}
-	root, err := envelope.OpenRootKeyFile(path, t.TempDir(), false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, _, err := envelope.NewRing(root, "deployment")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ring := dbtest.Ring(t)
 	rights := &authz.Store{Ring: ring, Tenant: tenant, Identity: &identity.Store{Ring: ring, Tenant: tenant}}
 	return &Store{Ring: ring, Tenant: tenant, Authz: rights}
 }

@@ -176,8 +176,12 @@ func (s *Store) Recover(tx *db.Tx, subscription, group, name string, location *s
 }
 
 // PurgeVault removes a deleted vault and all in it for good. With purge protection that is
-// refused until its date.
-func (s *Store) PurgeVault(tx *db.Tx, v Vault) error {
+// refused until its date. So it is for whoever purges what is due: it may have been recovered and
+// deleted again since, or be another vault of that name.
+func (s *Store) PurgeVault(tx *db.Tx, v Vault, onlyDue bool) error {
+	if onlyDue && tx.Now.Before(v.Purge) {
+		return apierr.Conflict("Conflict", "The vault '%s' is not due for purge.", v.Name)
+	}
 	if v.PurgeProtection && tx.Now.Before(v.Purge) {
 		return apierr.Conflict("MethodNotAllowed", "Operation 'DeletedVaultPurge' is not allowed: purge protection is enabled for vault '%s' until %s.", v.Name, v.Purge.Format(time.RFC3339))
 	}
@@ -186,10 +190,10 @@ func (s *Store) PurgeVault(tx *db.Tx, v Vault) error {
 			return err
 		}
 	}
-	if _, err := tx.Exec(`DELETE FROM vaults WHERE vault_id = $1`, v.ID); err != nil {
-		return fmt.Errorf("purge vault %s: %w", v.ID, err)
+	if _, err := tx.Remove(db.Vaults, `vault_id = $1`, v.ID); err != nil {
+		return err
 	}
-	return s.raise(tx, v.ID)
+	return tx.Drop(db.VaultRevision(v.ID))
 }
 
 // Availability says whether a name is free for a new vault; reason and message are Azure's.

@@ -180,7 +180,7 @@ func TestPurge(t *testing.T) {
 		other := create(t, s, d, "other", standard())
 		update(t, d, func(tx *db.Tx) error {
 			purged = nil
-			return s.PurgeVault(tx, v)
+			return s.PurgeVault(tx, v, false)
 		})
 		if len(purged) != 1 || purged[0] != v.ID {
 			t.Errorf("contents purged of %q, want of %q", purged, v.ID)
@@ -206,7 +206,7 @@ func TestPurge(t *testing.T) {
 		broken := errors.New("broken")
 		s.Contents = append(s.Contents, func(*db.Tx, string) error { return broken })
 		other = remove(t, s, d, other)
-		if err := tryUpdate(t, d, func(tx *db.Tx) error { return s.PurgeVault(tx, other) }); !errors.Is(err, broken) {
+		if err := tryUpdate(t, d, func(tx *db.Tx) error { return s.PurgeVault(tx, other, false) }); !errors.Is(err, broken) {
 			t.Errorf("PurgeVault = %v, want %v", err, broken)
 		}
 		view(t, d, func(tx *db.Tx) error {
@@ -221,7 +221,7 @@ func TestPurgeProtection(t *testing.T) {
 		c := standard()
 		c.PurgeProtection, c.RetentionDays = new(true), new(7)
 		v := remove(t, s, d, create(t, s, d, "locked", c))
-		purge := func() error { return tryUpdate(t, d, func(tx *db.Tx) error { return s.PurgeVault(tx, v) }) }
+		purge := func() error { return tryUpdate(t, d, func(tx *db.Tx) error { return s.PurgeVault(tx, v, false) }) }
 		due := func() (n int) {
 			view(t, d, func(tx *db.Tx) error {
 				found, err := s.Due(tx, 10)

@@ -13,8 +13,8 @@ import (
 	"strongroom/internal/envelope"
 )
 
-const columns = `vault_id, subscription_id, group_key, group_name, name_key, name, location, sku, rbac, retention_days, purge_protection,
-	properties, tags, created_by, created_us, updated_by, updated_us, deleted_us, purge_us, data_key_sealed, row_mac`
+var selectVaults = `
+	SELECT ` + db.Vaults.Columns("")
 
 // Named returns the vault of a name that lives. The name decides alone: vault names are unique
 // in a deployment.
@@ -31,7 +31,7 @@ func (s *Store) named(tx *db.Tx, name string) (Vault, error) {
 	if !validName(name) { // no vault has it, and PostgreSQL may not even take the text
 		return Vault{}, notFound(name)
 	}
-	const q = `SELECT ` + columns + ` FROM vaults WHERE tenant_id = $1 AND name_key = $2`
+	q := selectVaults + ` FROM vaults WHERE tenant_id = $1 AND name_key = $2`
 	found, err := s.query(tx, q, s.Tenant, strings.ToLower(name))
 	if err != nil {
 		return Vault{}, err
@@ -44,7 +44,7 @@ func (s *Store) named(tx *db.Tx, name string) (Vault, error) {
 
 // ByID returns the vault of an id, deleted or not.
 func (s *Store) ByID(tx *db.Tx, id string) (Vault, error) {
-	const q = `SELECT ` + columns + ` FROM vaults WHERE tenant_id = $1 AND vault_id = $2`
+	q := selectVaults + ` FROM vaults WHERE tenant_id = $1 AND vault_id = $2`
 	found, err := s.query(tx, q, s.Tenant, id)
 	if err == nil && len(found) == 0 {
 		err = notFound(id)
@@ -77,8 +77,7 @@ type Page struct {
 
 // List returns living vaults of a subscription by name, of one group or, with "", of all.
 func (s *Store) List(tx *db.Tx, subscription, group string, p Page) ([]Vault, error) {
-	const q = `
-		SELECT ` + columns + `
+	q := selectVaults + `
 		FROM vaults
 		WHERE tenant_id = $1 AND subscription_id = $2 AND ($3 = '' OR group_key = $3) AND deleted_us IS NULL AND name_key > $4
 		ORDER BY name_key
@@ -88,8 +87,7 @@ func (s *Store) List(tx *db.Tx, subscription, group string, p Page) ([]Vault, er
 
 // ListDeleted returns deleted vaults of a subscription by name.
 func (s *Store) ListDeleted(tx *db.Tx, subscription string, p Page) ([]Vault, error) {
-	const q = `
-		SELECT ` + columns + `
+	q := selectVaults + `
 		FROM vaults
 		WHERE tenant_id = $1 AND subscription_id = $2 AND deleted_us IS NOT NULL AND name_key > $3
 		ORDER BY name_key
@@ -135,45 +133,29 @@ func sameLocation(a, b string) bool { return locationKey(a) == locationKey(b) }
 func locationKey(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
 
 func (s *Store) query(tx *db.Tx, q string, args ...any) ([]Vault, error) {
-	out := []Vault{}
-	err := tx.Query(func(row db.Scanner) error {
-		v, err := s.scan(row)
-		out = append(out, v)
-		return err
-	}, q, args...)
-	if err != nil {
-		return nil, fmt.Errorf("read vaults: %w", err)
-	}
-	return out, nil
+	return db.ReadRows(tx, db.Vaults, scan, q, args...)
 }
 
-func (s *Store) scan(row db.Scanner) (Vault, error) {
-	var v Vault
-	var groupKey, nameKey, properties, tags string
+func scan(row db.Scanner) (v Vault, seal db.Seal, err error) {
+	var tenant, groupKey, nameKey, properties, tags string
 	var created, updated int64
 	var deleted, purge sql.NullInt64
-	var mac []byte
-	err := row.Scan(&v.ID, &v.Subscription, &groupKey, &v.Group, &nameKey, &v.Name, &v.Location, &v.SKU, &v.RBAC, &v.RetentionDays, &v.PurgeProtection,
-		&properties, &tags, &v.CreatedBy, &created, &v.UpdatedBy, &updated, &deleted, &purge, &v.DataKeySealed, &mac)
+	err = row.Scan(&tenant, &v.ID, &v.Subscription, &groupKey, &v.Group, &nameKey, &v.Name, &v.Location, &v.SKU, &v.RBAC, &v.RetentionDays, &v.PurgeProtection,
+		&properties, &tags, &v.CreatedBy, &created, &v.UpdatedBy, &updated, &deleted, &purge, &v.DataKeySealed, &seal.MAC)
 	if err != nil {
-		return Vault{}, err
+		return v, seal, err
 	}
 	v.Created, v.Updated = time.UnixMicro(created).UTC(), time.UnixMicro(updated).UTC()
 	v.Deleted, v.Purge = fromMicros(deleted), fromMicros(purge)
-	if err := s.Ring.CheckRow(mac, "vaults", s.fields(v, properties, tags)...); err != nil {
-		return Vault{}, fmt.Errorf("vault %s: %w", v.ID, err)
-	}
+	seal.Fields = fields(tenant, v, properties, tags)
 	// A vault is found by its keys: with another's it would be served in that one's place.
 	if groupKey != strings.ToLower(v.Group) || nameKey != strings.ToLower(v.Name) {
-		return Vault{}, fmt.Errorf("vault %s: its keys are not those of its names: %w", v.ID, envelope.ErrTampered)
+		return v, seal, fmt.Errorf("vault %s: its keys are not those of its names: %w", v.ID, envelope.ErrTampered)
 	}
-	if err := json.Unmarshal([]byte(properties), &v.Properties); err != nil {
-		return Vault{}, fmt.Errorf("vault %s: read properties: %w", v.ID, err)
+	if err := readJSON(properties, &v.Properties); err != nil {
+		return v, seal, err
 	}
-	if err := json.Unmarshal([]byte(tags), &v.Tags); err != nil {
-		return Vault{}, fmt.Errorf("vault %s: read tags: %w", v.ID, err)
-	}
-	return v, nil
+	return v, seal, readJSON(tags, &v.Tags)
 }
 
 func fromMicros(n sql.NullInt64) time.Time {
@@ -192,9 +174,9 @@ func micros(t time.Time) any {
 }
 
 // fields are all columns of a vault's row, in the order of the schema, for its MAC.
-func (s *Store) fields(v Vault, properties, tags string) []any {
+func fields(tenant string, v Vault, properties, tags string) []any {
 	return []any{
-		s.Tenant, v.ID, v.Subscription, strings.ToLower(v.Group), v.Group, strings.ToLower(v.Name), v.Name,
+		tenant, v.ID, v.Subscription, strings.ToLower(v.Group), v.Group, strings.ToLower(v.Name), v.Name,
 		v.Location, v.SKU, v.RBAC, v.RetentionDays, v.PurgeProtection, properties, tags,
 		v.CreatedBy, v.Created.UnixMicro(), v.UpdatedBy, v.Updated.UnixMicro(), micros(v.Deleted), micros(v.Purge), v.DataKeySealed,
 	}
@@ -218,19 +200,14 @@ func (s *Store) insert(tx *db.Tx, v Vault) error {
 	if err != nil {
 		return err
 	}
-	const q = `
-		INSERT INTO vaults (tenant_id, vault_id, subscription_id, group_key, group_name, name_key, name, location, sku,
-			rbac, retention_days, purge_protection, properties, tags, created_by, created_us, updated_by, updated_us,
-			deleted_us, purge_us, data_key_sealed, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)`
-	args := append(s.fields(v, properties, tags), s.Ring.RowMAC("vaults", s.fields(v, properties, tags)...))
-	if _, err := tx.Exec(q, args...); err != nil {
-		if db.IsUnique(err) {
-			return taken(v.Name)
-		}
-		return fmt.Errorf("store vault %s: %w", v.ID, err)
+	_, err = tx.Put(db.Vaults, nil, fields(s.Tenant, v, properties, tags)...)
+	if db.IsUnique(err) {
+		return taken(v.Name)
 	}
-	return s.raise(tx, v.ID)
+	if err != nil {
+		return err
+	}
+	return tx.Raise(db.VaultRevision(v.ID))
 }
 
 func (s *Store) update(tx *db.Tx, v Vault) error {
@@ -238,25 +215,8 @@ func (s *Store) update(tx *db.Tx, v Vault) error {
 	if err != nil {
 		return err
 	}
-	const q = `
-		UPDATE vaults
-		SET sku = $2, rbac = $3, retention_days = $4, purge_protection = $5, properties = $6, tags = $7,
-			updated_by = $8, updated_us = $9, deleted_us = $10, purge_us = $11, row_mac = $12
-		WHERE vault_id = $1`
-	_, err = tx.Exec(q, v.ID, v.SKU, v.RBAC, v.RetentionDays, v.PurgeProtection, properties, tags,
-		v.UpdatedBy, v.Updated.UnixMicro(), micros(v.Deleted), micros(v.Purge),
-		s.Ring.RowMAC("vaults", s.fields(v, properties, tags)...))
-	if err != nil {
-		return fmt.Errorf("update vault %s: %w", v.ID, err)
-	}
-	return s.raise(tx, v.ID)
-}
-
-// raise says that the directory and the vault have changed.
-func (s *Store) raise(tx *db.Tx, vaultID string) error {
-	if _, err := tx.Raise(db.Directory); err != nil {
+	if err := tx.Replace(db.Vaults, fields(s.Tenant, v, properties, tags)...); err != nil {
 		return err
 	}
-	_, err := tx.Raise(db.VaultRevision(vaultID))
-	return err
+	return tx.Raise(db.VaultRevision(v.ID))
 }

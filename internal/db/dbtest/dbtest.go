@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 )
 
 // Main is for TestMain: it runs the tests and stops PostgreSQL, if one was started.
@@ -34,15 +35,60 @@ func EachOptions(t *testing.T, test func(t *testing.T, o db.Options)) {
 	t.Run("postgresql", func(t *testing.T) { test(t, PostgreSQLOptions(t)) })
 }
 
-// Open opens and migrates a database and closes it when the test ends.
+// Tenant is the tenant that Open binds a database to.
+const Tenant = "11111111-2222-4333-8444-555555555555"
+
+// Open opens and migrates a database, binds it to Ring, and closes it when the test ends.
 func Open(t testing.TB, o db.Options) *db.DB {
 	t.Helper()
 	d, err := db.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.Bind(Tenant, Ring(t))
 	t.Cleanup(func() { d.Close() })
 	return d
+}
+
+var ring = sync.OnceValues(newRing)
+
+func newRing() (*envelope.Ring, error) {
+	dir, err := os.MkdirTemp("", "strongroom-dbtest-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "root.key")
+	if err := envelope.CreateRootKeyFile(path); err != nil {
+		return nil, err
+	}
+	root, err := envelope.OpenRootKeyFile(path, dir, true)
+	if err != nil {
+		return nil, err
+	}
+	r, _, err := envelope.NewRing(root, "deployment")
+	return r, err
+}
+
+// Ring is the keyring of the test program: a database that is opened again has the same.
+func Ring(t testing.TB) *envelope.Ring {
+	t.Helper()
+	return mustRing(t, ring)
+}
+
+// NewRing is the keyring of another deployment.
+func NewRing(t testing.TB) *envelope.Ring {
+	t.Helper()
+	return mustRing(t, newRing)
+}
+
+func mustRing(t testing.TB, make func() (*envelope.Ring, error)) *envelope.Ring {
+	t.Helper()
+	r, err := make()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 // SQLiteOptions name a new file in a temporary folder.

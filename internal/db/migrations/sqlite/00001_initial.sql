@@ -1,12 +1,15 @@
 -- +goose Up
 CREATE TABLE meta (
-	key   TEXT NOT NULL PRIMARY KEY,
-	value TEXT NOT NULL
+	key     TEXT NOT NULL PRIMARY KEY,
+	value   TEXT NOT NULL,
+	row_mac BLOB
 ) STRICT;
 
 CREATE TABLE revisions (
-	scope    TEXT    NOT NULL PRIMARY KEY,
-	revision INTEGER NOT NULL
+	scope         TEXT    NOT NULL PRIMARY KEY,
+	revision      INTEGER NOT NULL,
+	members       INTEGER NOT NULL,
+	digest_sealed BLOB    NOT NULL
 ) STRICT;
 
 CREATE TABLE leases (
@@ -22,7 +25,9 @@ CREATE TABLE journal (
 	committed_us INTEGER NOT NULL,
 	entries      INTEGER NOT NULL,
 	records      BLOB    NOT NULL,
-	position     INTEGER
+	row_mac      BLOB    NOT NULL,
+	position     INTEGER,
+	position_mac BLOB
 ) STRICT;
 CREATE UNIQUE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
 CREATE INDEX journal_waiting ON journal (committed_us, commit_id) WHERE position IS NULL;
@@ -51,45 +56,49 @@ CREATE TABLE resource_groups (
 ) STRICT;
 
 CREATE TABLE vaults (
-	tenant_id          TEXT    NOT NULL,
-	vault_id           TEXT    NOT NULL PRIMARY KEY,
-	subscription_id    TEXT    NOT NULL,
-	group_key          TEXT    NOT NULL,
-	group_name         TEXT    NOT NULL,
-	name_key           TEXT    NOT NULL UNIQUE,
-	name               TEXT    NOT NULL,
-	location           TEXT    NOT NULL,
-	sku                TEXT    NOT NULL,
-	rbac               INTEGER NOT NULL,
-	retention_days     INTEGER NOT NULL,
-	purge_protection   INTEGER NOT NULL,
-	properties         TEXT    NOT NULL,
-	tags               TEXT    NOT NULL,
-	created_by         TEXT    NOT NULL,
-	created_us         INTEGER NOT NULL,
-	updated_by         TEXT    NOT NULL,
-	updated_us         INTEGER NOT NULL,
-	deleted_us         INTEGER,
-	purge_us           INTEGER,
-	data_key_sealed    BLOB    NOT NULL,
-	row_mac            BLOB    NOT NULL
+	tenant_id        TEXT    NOT NULL,
+	vault_id         TEXT    NOT NULL PRIMARY KEY,
+	subscription_id  TEXT    NOT NULL,
+	group_key        TEXT    NOT NULL,
+	group_name       TEXT    NOT NULL,
+	name_key         TEXT    NOT NULL UNIQUE,
+	name             TEXT    NOT NULL,
+	location         TEXT    NOT NULL,
+	sku              TEXT    NOT NULL,
+	rbac             INTEGER NOT NULL,
+	retention_days   INTEGER NOT NULL,
+	purge_protection INTEGER NOT NULL,
+	properties       TEXT    NOT NULL,
+	tags             TEXT    NOT NULL,
+	created_by       TEXT    NOT NULL,
+	created_us       INTEGER NOT NULL,
+	updated_by       TEXT    NOT NULL,
+	updated_us       INTEGER NOT NULL,
+	deleted_us       INTEGER,
+	purge_us         INTEGER,
+	data_key_sealed  BLOB    NOT NULL,
+	row_mac          BLOB    NOT NULL
 ) STRICT;
 CREATE INDEX vaults_group ON vaults (tenant_id, subscription_id, group_key, name_key);
 CREATE INDEX vaults_purge ON vaults (purge_us) WHERE purge_us IS NOT NULL;
 
 CREATE TABLE secrets (
-	tenant_id  TEXT    NOT NULL,
-	vault_id   TEXT    NOT NULL,
-	name_key   TEXT    NOT NULL,
-	name       TEXT    NOT NULL,
-	newest     INTEGER NOT NULL,
-	generation INTEGER NOT NULL,
-	created_us INTEGER NOT NULL,
-	deleted_us INTEGER,
-	purge_us   INTEGER,
-	row_mac    BLOB    NOT NULL,
+	tenant_id       TEXT    NOT NULL,
+	vault_id        TEXT    NOT NULL,
+	name_key        TEXT    NOT NULL,
+	part            INTEGER NOT NULL,
+	name            TEXT    NOT NULL,
+	newest          INTEGER NOT NULL,
+	newest_mac      BLOB    NOT NULL,
+	versions_sealed BLOB    NOT NULL,
+	generation      INTEGER NOT NULL,
+	created_us      INTEGER NOT NULL,
+	deleted_us      INTEGER,
+	purge_us        INTEGER,
+	row_mac         BLOB    NOT NULL,
 	PRIMARY KEY (vault_id, name_key)
 ) STRICT;
+CREATE INDEX secrets_part ON secrets (vault_id, part);
 CREATE INDEX secrets_purge ON secrets (purge_us) WHERE purge_us IS NOT NULL;
 
 CREATE TABLE secret_versions (
@@ -204,7 +213,6 @@ CREATE TABLE events (
 CREATE INDEX events_created ON events (created_us, event_id);
 
 INSERT INTO meta (key, value) VALUES ('least_reader', '1');
-INSERT INTO revisions (scope, revision) VALUES ('authorisation', 1), ('directory', 1);
 
 -- +goose Down
 SELECT 1;
