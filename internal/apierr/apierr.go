@@ -38,6 +38,7 @@ type Error struct {
 	Action  string // the action that was missing, for the audit entry of a denial
 	Scope   string // the scope at which it was missing
 	Narrow  bool   // the right is held, but a condition keeps it from this object
+	Audit   string // a more exact code for the audit entry, where the caller is told less
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }

@@ -42,7 +42,7 @@ func newWorld(t *testing.T, d *db.DB) *world {
 		t: t,
 		pipeline: &operation.Pipeline{
 			DB: d, Authz: rights, Families: resource.Families{testFamily}, Counter: new(audit.Counter),
-			Log: slog.New(slog.DiscardHandler), Node: "test", Observe: func(string, string, int, time.Duration) {},
+			Log: slog.New(slog.DiscardHandler), Node: "test", Observe: func(string, string, int, time.Duration) {}, OnTampered: func() {},
 		},
 		table: New(Options{
 			Vaults: &vaults.Store{Ring: ring, Tenant: testTenant, Authz: rights}, Authz: rights, Identity: directory,
@@ -119,7 +119,9 @@ const (
 func TestVaultLife(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
-		w.want("PUT", vaultBelow+"payroll", newVaultBody, 404, "error.code", "ResourceGroupNotFound")
+		for method, body := range map[string]string{"PUT": newVaultBody, "GET": "", "PATCH": "{}"} {
+			w.want(method, vaultBelow+"payroll", body, 404, "error.code", "ResourceGroupNotFound")
+		}
 		w.want("PUT", "~/resourcegroups/Main", `{"location":"local","tags":{"a":"b"}}`, 201, "properties.provisioningState", "Succeeded")
 		w.want("PUT", "~/resourceGroups/MAIN", `{"location":"local"}`, 200, "name", "Main")
 		w.want("HEAD", "~/resourcegroups/main", "", 204, "", "")
@@ -210,6 +212,7 @@ func TestAssignments(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		w.want("PUT", identityBelow+"helper", `{"location":"local"}`, 404, "error.code", "ResourceGroupNotFound")
+		w.want("GET", identityBelow+"helper", "", 404, "error.code", "ResourceGroupNotFound")
 		w.want("PUT", "~/resourceGroups/Main", `{"location":"local"}`, 201, "", "")
 		w.want("PUT", vaultBelow+"payroll", newVaultBody, 201, "", "")
 		made := w.want("PUT", identityBelow+"helper", `{"location":"Local"}`, 201, "location", "local")

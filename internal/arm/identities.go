@@ -133,7 +133,7 @@ func (f *Face) getIdentity(ctx context.Context, c *operation.Call, _ operation.N
 	var p identity.Principal
 	err := c.View(ctx, func(tx *db.Tx) (err error) {
 		p, err = f.pathIdentity(tx, c)
-		return err
+		return f.outermost(tx, c, err)
 	})
 	return newIdentity(p, f.tenant), err
 }

@@ -111,7 +111,7 @@ func (f *Face) patchVault(ctx context.Context, c *operation.Call, in VaultChange
 		return Vault{}, apierr.BadRequest("InvalidParameter", "The property \"createMode\" is '%s'; want default, since PATCH makes and recovers nothing.", *p.CreateMode)
 	}
 	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, bool, error) {
-		have, err := f.pathVault(tx, c)
+		have, err := f.existingVault(tx, c)
 		if err != nil {
 			return vaults.Vault{}, false, err
 		}
@@ -143,7 +143,7 @@ func (f *Face) updateVault(ctx context.Context, c *operation.Call, fn func(*db.T
 func (f *Face) getVault(ctx context.Context, c *operation.Call, _ operation.None) (Vault, error) {
 	var out Vault
 	err := c.View(ctx, func(tx *db.Tx) error {
-		v, err := f.pathVault(tx, c)
+		v, err := f.existingVault(tx, c)
 		if err != nil {
 			return err
 		}
@@ -159,6 +159,23 @@ func (f *Face) getVault(ctx context.Context, c *operation.Call, _ operation.None
 // pathVault is the living vault that the path names, or the refusal that it does not exist.
 func (f *Face) pathVault(tx *db.Tx, c *operation.Call) (vaults.Vault, error) {
 	return f.vaults.Get(tx, f.subscription, c.Param(groupParam), c.Param(vaultParam))
+}
+
+// existingVault is pathVault for operations that need one.
+func (f *Face) existingVault(tx *db.Tx, c *operation.Call) (vaults.Vault, error) {
+	v, err := f.pathVault(tx, c)
+	return v, f.outermost(tx, c, err)
+}
+
+// outermost is the refusal of what the path's resource group lacks, or that of the group itself:
+// of all that is missing, the outermost is named.
+func (f *Face) outermost(tx *db.Tx, c *operation.Call, err error) error {
+	if isMissing(err) {
+		if _, groupErr := f.vaults.Group(tx, f.subscription, c.Param(groupParam)); groupErr != nil {
+			return groupErr
+		}
+	}
+	return err
 }
 
 // vaultWire turns vaults into their wire form, for one answer.

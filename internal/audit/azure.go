@@ -56,6 +56,7 @@ type Properties struct {
 	GrantedTo        string `json:"grantedTo,omitempty"`
 	AuthRevision     int64  `json:"authorisationRevision,omitzero"`
 	Node             string `json:"node,omitempty"`
+	Detail           string `json:"detail,omitempty"`
 	Count            int64  `json:"count,omitzero"`
 	CountedAsSamples bool   `json:"counted,omitzero"`
 }
@@ -84,7 +85,7 @@ func (e Entry) Record(position int64) Record {
 			VaultID: e.VaultID, Version: e.Version, VersionPinned: e.Pinned, ErrorCode: e.Code,
 			MissingAction: e.MissingAction, MissingScope: e.MissingScope,
 			GrantedRole: e.GrantedRole, GrantedTo: e.GrantedTo,
-			AuthRevision: e.Revision, Node: e.Node, Count: e.Count, CountedAsSamples: e.Count > 0,
+			AuthRevision: e.Revision, Node: e.Node, Detail: e.Detail, Count: e.Count, CountedAsSamples: e.Count > 0,
 		},
 	}
 }

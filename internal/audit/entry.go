@@ -73,7 +73,8 @@ type Entry struct {
 	ClientInfo string // its User-Agent, cut
 	TLS        string // TLS1_2 or TLS1_3
 	Node       string
-	Count      int64 // of requests that the entry stands for; 0 means 1
+	Count      int64  // of requests that the entry stands for; 0 means 1
+	Detail     string // what was found, in an entry of our own work
 }
 
 // A field ties a tag to a member; exactly one of text and num is set.
@@ -124,6 +125,7 @@ func (e *Entry) fields(arrived, took, pinned *int64) []field {
 		{36, nil, &e.Count},
 		{37, &e.GrantedRole, nil},
 		{38, &e.GrantedTo, nil},
+		{39, &e.Detail, nil},
 	}
 }
 

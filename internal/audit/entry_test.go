@@ -92,8 +92,11 @@ func TestCallersTextCannotForgeALine(t *testing.T) {
 	if strings.ContainsAny(string(b), "\n\r\x00\x1b\u2028") {
 		t.Errorf("the line is broken: %q", b)
 	}
-	if got := Clean(strings.Repeat("é", 100), 81); len(got) != 80 {
-		t.Errorf("cut to %d bytes, want 80", len(got))
+	if got, want := Clean(strings.Repeat("é", 100), 82), strings.Repeat("é", 39)+"..."; got != want {
+		t.Errorf("cut to %q, want %q", got, want)
+	}
+	if got := Clean(strings.Repeat("é", 41), 82); got != strings.Repeat("é", 41) {
+		t.Errorf("%q is cut though it fits", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,9 +20,9 @@ const (
 )
 
 func (a *app) auditGroup() *cobra.Command {
-	return a.group("audit", "Read the audit log, one JSON object a line as Azure Monitor has it",
-		"  strongroom audit tail\n  strongroom audit export > audit.jsonl",
-		connectionFlags,
+	return a.group("audit", "Read the audit log, one JSON object a line as Azure Monitor has it, or a table",
+		"  strongroom audit tail --output table\n  strongroom audit export > audit.jsonl",
+		auditFlags,
 		spec{
 			use: "tail", short: "Print the last entries, then each new one as it comes",
 			long: "Print the last entries, then each new one as it comes. The entries that reading the log makes are\n" +
@@ -38,6 +39,27 @@ func (a *app) auditGroup() *cobra.Command {
 		},
 	)
 }
+
+// auditFlags are connectionFlags with another default: the log is read by programs first.
+func auditFlags(f *pflag.FlagSet) {
+	connectionFlags(f)
+	output := f.Lookup("output")
+	output.Usage, output.DefValue = "how entries are printed: json, an object a line as on the wire, or table", "json"
+	_ = output.Value.Set("json") // a text takes any
+}
+
+// auditView is what a table shows of an entry.
+var auditView = view{
+	{title: "Time", path: "time"},
+	{title: "Status", path: "properties.httpStatusCode"},
+	{title: "Operation", path: "operationName"},
+	{title: "Code", path: "properties.errorCode"},
+	{title: "Principal", path: "identity.claim.name"},
+	{title: "Request", path: "properties.requestUri"},
+}
+
+// auditRow has fixed widths, since the entries to come are not known.
+const auditRow = "%-28s  %-6s  %-26s  %-22s  %-20s  %s\n"
 
 // An auditRange is a page of the log: entries, the position after them, and the last position
 // there is.
@@ -79,11 +101,14 @@ func (c *call) exportAudit() error {
 		}
 		if end < 0 {
 			end = page.Last
+			if err := c.writeAuditTitles(); err != nil {
+				return err
+			}
 		}
 		if left := end - from + 1; int64(len(page.Value)) > left {
 			page.Value = page.Value[:max(left, 0)]
 		}
-		if err := c.writeLines(page.Value); err != nil {
+		if err := c.writeEntries(page.Value); err != nil {
 			return err
 		}
 		if page.Next > end || page.Next <= from {
@@ -103,6 +128,9 @@ func (c *call) tailAudit() error {
 	if err != nil {
 		return err
 	}
+	if err := c.writeAuditTitles(); err != nil {
+		return err
+	}
 	from := max(page.Last-lines+1, 1)
 	tick := time.NewTicker(tailEvery)
 	defer tick.Stop()
@@ -114,7 +142,7 @@ func (c *call) tailAudit() error {
 		if err != nil {
 			return err
 		}
-		if err := c.writeLines(slices.DeleteFunc(page.Value, isLook)); err != nil {
+		if err := c.writeEntries(slices.DeleteFunc(page.Value, isLook)); err != nil {
 			return err
 		}
 		more := page.Next > from && page.Next <= page.Last
@@ -136,16 +164,49 @@ func isLook(entry jsontext.Value) bool {
 	return err == nil && name == "AuditEntryList"
 }
 
-// writeLines prints each entry on one line, whatever white space it came with.
-func (c *call) writeLines(entries []jsontext.Value) error {
+func (c *call) writeAuditTitles() error {
+	if c.json() {
+		return nil
+	}
+	return c.writeAuditRow(auditView.titles(), strings.ToUpper)
+}
+
+func (c *call) writeAuditRow(cells []string, format func(string) string) error {
+	row := make([]any, len(cells))
+	for i, cell := range cells {
+		row[i] = or(format(cell), "-")
+	}
+	_, err := fmt.Fprintf(c.out, auditRow, row...)
+	return err
+}
+
+func (c *call) writeEntries(entries []jsontext.Value) error {
+	write := c.writeLine
+	if !c.json() {
+		write = c.writeEntryRow
+	}
 	for _, entry := range entries {
-		line := entry.Clone()
-		if err := line.Compact(); err != nil {
-			return errNotJSON
-		}
-		if _, err := fmt.Fprintf(c.out, "%s\n", line); err != nil {
+		if err := write(entry); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (c *call) writeEntryRow(entry jsontext.Value) error {
+	row, err := auditView.row(entry)
+	if err != nil {
+		return err
+	}
+	return c.writeAuditRow(row, printable)
+}
+
+// writeLine prints an entry on one line, whatever white space it came with.
+func (c *call) writeLine(entry jsontext.Value) error {
+	line := entry.Clone()
+	if err := line.Compact(); err != nil {
+		return errNotJSON
+	}
+	_, err := fmt.Fprintf(c.out, "%s\n", line)
+	return err
 }

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
 )
 
@@ -131,6 +132,8 @@ func (a *app) root() *cobra.Command {
 		Short: "Azure Key Vault that you run yourself",
 		Long: "Strongroom serves the Key Vault REST API, with the identities, roles and audit log around it,\n" +
 			"to unmodified Azure SDKs and tools.\n\n" +
+			"Every command prints its result as --output says, table or json. dev, serve and run have no result:\n" +
+			"they run a program; nor has completion, which prints one.\n\n" +
 			"Exit codes: 0 done, 1 refused or failed, 2 wrong usage; \"run\" has that of its program.",
 		Example:       "  strongroom dev\n  strongroom run -- ./app",
 		SilenceErrors: true,
@@ -143,13 +146,25 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.leaf(a.runSpec()), a.vaultGroup(), a.secretGroup(), a.roleGroup(), a.identityGroup(), a.auditGroup(),
 		a.leaf(spec{
-			use: "version", short: "Print the version", example: "  strongroom version",
-			run: func(c *call) error { _, err := fmt.Fprintln(a.out, "strongroom", a.version); return err },
+			use: "version", short: "Print the version", example: "  strongroom version --output json",
+			flags: outputFlag, run: (*call).showVersion,
 		}),
 	)
 	root.InitDefaultCompletionCmd("completion")
 	exemplify(root)
 	return root
+}
+
+func (c *call) showVersion() error {
+	if !c.json() {
+		_, err := fmt.Fprintln(c.out, "strongroom", c.version)
+		return err
+	}
+	b, err := json.Marshal(map[string]string{"version": c.version})
+	if err != nil {
+		return fmt.Errorf("print the version: %w", err)
+	}
+	return c.writeJSON(b)
 }
 
 // exemplify gives cobra's own commands what every command of ours has.

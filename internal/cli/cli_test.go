@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -196,6 +197,39 @@ func fileExists(path string) bool {
 
 func TestVersion(t *testing.T) {
 	check(t, run(t, "", "version"), result{0, "strongroom v1\n", ""})
+	check(t, run(t, "", "version", "--output", "json"), result{0, "{\n  \"version\": \"v1\"\n}\n", ""})
+	check(t, run(t, "", "version", "-o", "xml"), result{2, "", "strongroom: --output \"xml\": want json or table\n"})
+}
+
+// Every command prints its result as --output says. Those without a result run a program or print
+// one, and the help says so.
+func TestEveryResultHasAnOutput(t *testing.T) {
+	exempt := []string{"dev", "serve", "run", "completion"}
+	root := (&app{}).root()
+	for _, name := range exempt {
+		if !strings.Contains(root.Long, name) {
+			t.Errorf("the help of strongroom does not say that %s has no --output", name)
+		}
+	}
+	leaves := 0
+	var walk func(cmd *cobra.Command, verb string)
+	walk = func(cmd *cobra.Command, verb string) {
+		for _, sub := range cmd.Commands() {
+			walk(sub, or(verb, sub.Name()))
+		}
+		if cmd.HasSubCommands() || cmd.Name() == "help" {
+			return
+		}
+		leaves++
+		has := cmd.Flags().Lookup("output") != nil || cmd.InheritedFlags().Lookup("output") != nil
+		if want := !slices.Contains(exempt, verb); has != want {
+			t.Errorf("%s has --output: %v, want %v", cmd.CommandPath(), has, want)
+		}
+	}
+	walk(root, "")
+	if leaves < 40 {
+		t.Errorf("%d commands seen, want all", leaves)
+	}
 }
 
 // Every command has help and an example, and the example is one that the command takes.

@@ -40,7 +40,10 @@ func (c *call) application(p principal) (application, error) {
 	if err != nil {
 		return application{}, err
 	}
-	var app application
+	return newApplication(item)
+}
+
+func newApplication(item jsontext.Value) (app application, err error) {
 	if json.Unmarshal(item, &app) != nil || app.ID == "" {
 		return application{}, errNotJSON
 	}
@@ -78,10 +81,47 @@ func (c *call) showIdentity() error {
 	if err != nil {
 		return err
 	}
-	if err := c.showPrincipal(p); err != nil || c.json() || p.Kind == managedIdentity {
+	if p.Kind == managedIdentity {
+		return c.showPrincipal(p)
+	}
+	item, err := c.applicationJSON(p)
+	if err != nil {
 		return err
 	}
-	app, err := c.application(p)
+	if c.json() {
+		if p.wire, err = withCredentials(p.wire, item); err != nil {
+			return err
+		}
+		return c.showPrincipal(p)
+	}
+	if err := c.showPrincipal(p); err != nil {
+		return err
+	}
+	return c.writeCredentials(item)
+}
+
+// withCredentials adds an application's credentials to its service principal, under their names
+// on the wire, where the directory has them apart.
+func withCredentials(principal, item jsontext.Value) (jsontext.Value, error) {
+	var out, app map[string]jsontext.Value
+	if json.Unmarshal(principal, &out) != nil || json.Unmarshal(item, &app) != nil || out == nil {
+		return nil, errNotJSON
+	}
+	for _, name := range []string{"passwordCredentials", "keyCredentials"} {
+		out[name] = jsontext.Value("[]")
+		if list, ok := app[name]; ok {
+			out[name] = list
+		}
+	}
+	b, err := json.Marshal(out, json.Deterministic(true))
+	if err != nil {
+		return nil, errNotJSON
+	}
+	return b, nil
+}
+
+func (c *call) writeCredentials(item jsontext.Value) error {
+	app, err := newApplication(item)
 	if err != nil || len(app.Passwords)+len(app.Keys) == 0 {
 		return err
 	}

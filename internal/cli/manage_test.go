@@ -15,9 +15,12 @@ const (
 	twoWebs = `200 {"value":[{"id":"o1","appId":"c1","displayName":"web","servicePrincipalType":"Application"},` +
 		`{"id":"o2","appId":"c2","displayName":"job","servicePrincipalType":"ManagedIdentity","alternativeNames":["isExplicit=True","/subscriptions/S/x/job"]},` +
 		`{"id":"o3","appId":"c3","displayName":"twin"},{"id":"o4","appId":"c4","displayName":"Twin"}]}`
-	roles     = "/providers/Microsoft.Authorization/roleDefinitions?"
-	oneRole   = `200 {"value":[{"id":"/r/g1","name":"g1","properties":{"roleName":"Key Vault Reader","description":"Read. Not more."}}]}`
-	someApp   = `200 {"value":[{"id":"a1","passwordCredentials":[{"keyId":"k1"}],"keyCredentials":[{"keyId":"k2"}]}]}`
+	roles   = "/providers/Microsoft.Authorization/roleDefinitions?"
+	oneRole = `200 {"value":[{"id":"/r/g1","name":"g1","properties":{"roleName":"Key Vault Reader","description":"Read. Not more."}}]}`
+	someApp = `200 {"value":[{"id":"a1","passwordCredentials":[{"keyId":"k1"}],"keyCredentials":[{"keyId":"k2"}]}]}`
+	// credentials are of someApp, with what a person sees of them.
+	credentials = `200 {"value":[{"id":"a1","passwordCredentials":[{"keyId":"k1","hint":"abc","endDateTime":"2027-01-31T00:00:00Z"}],` +
+		`"keyCredentials":[{"keyId":"k2","displayName":"laptop","endDateTime":"2027-02-28T00:00:00Z"}]}]}`
 	appFilter = "GET graph.test/v1.0/applications?%24filter=appId+eq+%27c1%27"
 )
 
@@ -146,6 +149,42 @@ func TestManagementCommands(t *testing.T) {
 			want:     result{0, "s3cret\n", "strongroom: key id k9, expires 2027-01-31T00:00:00Z; the secret is shown this once\n"},
 		},
 		{
+			name: "show an application", args: []string{"identity", "show", "web"},
+			answers: map[string][]string{people: {twoWebs}, appFilter: {credentials}}, requests: []string{people, appFilter},
+			want: result{0, "Name       web\nClient id  c1\nObject id  o1\nKind       service principal\nTenant     T\n\n" +
+				"CREDENTIAL   KEY ID  NAME    BEGINS WITH  EXPIRES\nsecret       k1      -       abc          2027-01-31T00:00:00Z\ncertificate  k2      laptop  -            2027-02-28T00:00:00Z\n", ""},
+		},
+		{
+			name: "show an application as JSON, with its credentials", args: []string{"identity", "show", "c1", "-o", "json"},
+			answers: map[string][]string{people: {twoWebs}, appFilter: {credentials}}, requests: []string{people, appFilter},
+			want: result{0, `{
+  "appId": "c1",
+  "displayName": "web",
+  "id": "o1",
+  "keyCredentials": [
+    {
+      "keyId": "k2",
+      "displayName": "laptop",
+      "endDateTime": "2027-02-28T00:00:00Z"
+    }
+  ],
+  "passwordCredentials": [
+    {
+      "keyId": "k1",
+      "hint": "abc",
+      "endDateTime": "2027-01-31T00:00:00Z"
+    }
+  ],
+  "servicePrincipalType": "Application"
+}
+`, ""},
+		},
+		{
+			name: "show a managed identity as JSON", args: []string{"identity", "show", "c2", "-o", "json"},
+			answers: map[string][]string{people: {`200 {"value":[{"id":"o2","appId":"c2","servicePrincipalType":"ManagedIdentity"}]}`}}, requests: []string{people},
+			want: result{0, "{\n  \"id\": \"o2\",\n  \"appId\": \"c2\",\n  \"servicePrincipalType\": \"ManagedIdentity\"\n}\n", ""},
+		},
+		{
 			name: "managed identities have no secrets", args: []string{"identity", "add-secret", "job"},
 			answers: map[string][]string{people: {twoWebs}}, requests: []string{people},
 			want: result{1, "", "strongroom: \"job\" is a managed identity, which has no credentials\n"},
@@ -166,6 +205,16 @@ func TestManagementCommands(t *testing.T) {
 				"GET " + arm + "/audit/entries?from=1&limit=500&api-version=2026-02-01", "GET " + arm + "/audit/entries?from=3&limit=500&api-version=2026-02-01",
 			},
 			want: result{0, "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n", ""},
+		},
+		{
+			name: "export as a table", args: []string{"audit", "export", "-o", "table"},
+			answers: map[string][]string{
+				"GET " + arm + "/audit/entries?from=1&limit=500&api-version=2026-02-01": {`200 {"value":[{"time":"2027-01-31T00:00:00.0000000Z","operationName":"SecretGet",` +
+					`"identity":{"claim":{"name":"web\u001b[2J"}},"properties":{"httpStatusCode":403,"errorCode":"ForbiddenByRbac","requestUri":"https://h/secrets/a"}}],"next":2,"last":1}`},
+			},
+			requests: []string{"GET " + arm + "/audit/entries?from=1&limit=500&api-version=2026-02-01"},
+			want: result{0, "TIME                          STATUS  OPERATION                   CODE                    PRINCIPAL             REQUEST\n" +
+				"2027-01-31T00:00:00.0000000Z  403     SecretGet                   ForbiddenByRbac         \"web\\x1b[2J\"          https://h/secrets/a\n", ""},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -35,7 +35,8 @@ func (a *app) runSpec() spec {
 		short: "Run an unmodified program against the server of this machine",
 		long: "Run an unmodified program against the server of this machine. For this program only, the managed\n" +
 			"identity endpoint, the certificate authority and a proxy for the server's host names are set in its\n" +
-			"environment. Signals are passed on, and the exit code is the program's (128+n for signal n).",
+			"environment; Java, which is told by JAVA_TOOL_OPTIONS, says so in one line on standard error.\n" +
+			"Signals are passed on, and the exit code is the program's (128+n for signal n).",
 		example: "  strongroom run -- ./app\n  strongroom run --vault payroll --as web -- node server.js",
 		flags: func(f *pflag.FlagSet) {
 			f.SetInterspersed(false) // what follows the program is the program's
@@ -162,6 +163,7 @@ func (c *call) withLease(l *lease, file string) error {
 		return err
 	}
 	defer files.remove()
+	c.tellTrust(files)
 	environ := runEnviron(c.environ, runFacts{
 		runGrant: l.runGrant, secret: l.body["secret"], vault: c.text("vault"), proxy: proxy.URL(), files: files,
 	})
@@ -185,6 +187,19 @@ func (c *call) openProxy(g runGrant) (*childproxy.Proxy, error) {
 		Target:   reachable(g.Listen), Metadata: metadata,
 		Log: func(line string) { c.say("%s", line) },
 	})
+}
+
+// tellTrust says what the program trusts less than the user might expect.
+func (c *call) tellTrust(files runFiles) {
+	if files.alone {
+		c.say("this machine has no bundle of authorities: the program trusts the server's alone")
+	}
+	for _, name := range javaVariables {
+		// That store cannot be read here, so its authorities are missing in the run's.
+		if files.java != "" && strings.Contains(lookup(c.environ, name), javaTrustStore) {
+			c.say("the trust store of %s is not used by the program: Java trusts the system's authorities and the server's", name)
+		}
+	}
 }
 
 // ownDomain is the domain under which all names of the family lie, without a port.

@@ -39,18 +39,40 @@ var testVariables = []string{
 	"ARM_TENANT_ID=t1", "ARM_SUBSCRIPTION_ID=s1", "ARM_RESOURCE_PROVIDER_REGISTRATIONS=none",
 }
 
-var testAuthorities = []string{"SSL_CERT_FILE=/d/bundle.pem", "REQUESTS_CA_BUNDLE=/d/bundle.pem", "NODE_EXTRA_CA_CERTS=/d/ca.pem"}
+const testProxyOptions = "-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=9 -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=9 -Dhttp.nonProxyHosts=localhost|127.*|[::1]"
+
+const testJavaOptions = testProxyOptions +
+	" -Djavax.net.ssl.trustStore=/d/bundle.jks -Djavax.net.ssl.trustStoreType=JKS -Djavax.net.ssl.trustStorePassword=changeit"
+
+var testAuthorities = []string{
+	"SSL_CERT_FILE=/d/bundle.pem", "REQUESTS_CA_BUNDLE=/d/bundle.pem", "CURL_CA_BUNDLE=/d/bundle.pem", "PIP_CERT=/d/bundle.pem",
+	"HTTPLIB2_CA_CERTS=/d/bundle.pem", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=/d/bundle.pem", "GIT_SSL_CAINFO=/d/bundle.pem",
+	"AWS_CA_BUNDLE=/d/bundle.pem", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE=/d/bundle.pem", "CARGO_HTTP_CAINFO=/d/bundle.pem",
+	"NPM_CONFIG_CAFILE=/d/bundle.pem", "npm_config_cafile=/d/bundle.pem", "DENO_CERT=/d/bundle.pem", "NIX_SSL_CERT_FILE=/d/bundle.pem",
+	"NODE_EXTRA_CA_CERTS=/d/ca.pem",
+}
+
+// and adds to the authorities of a run.
+func and(more ...string) []string { return append(slices.Clone(testAuthorities), more...) }
 
 func TestRunEnviron(t *testing.T) {
-	withCA := runFiles{dir: "/d", own: "/d/ca.pem", bundle: "/d/bundle.pem", azure: "/d/azure"}
+	withCA := runFiles{dir: "/d", own: "/d/ca.pem", bundle: "/d/bundle.pem", java: "/d/bundle.jks", azure: "/d/azure"}
+	spaced := withCA
+	spaced.java = "/my d/bundle.jks"
+	const java = "JAVA_TOOL_OPTIONS=" + testJavaOptions
 	for _, tt := range []struct {
 		name     string
 		in, want []string // want: beside testVariables
 		files    runFiles
 	}{
-		{"nothing", nil, testAuthorities, withCA},
-		{"a public certificate needs no authority", []string{"SSL_CERT_FILE=/mine"}, []string{"SSL_CERT_FILE=/mine"}, runFiles{dir: "/d", azure: "/d/azure"}},
-		{"others stay", []string{"PATH=/bin", "EMPTY=", "A=b=c"}, append([]string{"PATH=/bin", "EMPTY=", "A=b=c"}, testAuthorities...), withCA},
+		{"nothing", nil, and(java), withCA},
+		{
+			"a public certificate needs no authority",
+			[]string{"SSL_CERT_FILE=/mine", "SSL_CERT_DIR=/mine", "CURL_CA_BUNDLE=/mine"},
+			[]string{"SSL_CERT_FILE=/mine", "SSL_CERT_DIR=/mine", "CURL_CA_BUNDLE=/mine", "JAVA_TOOL_OPTIONS=" + testProxyOptions},
+			runFiles{dir: "/d", azure: "/d/azure"},
+		},
+		{"others stay", []string{"PATH=/bin", "EMPTY=", "A=b=c"}, and("PATH=/bin", "EMPTY=", "A=b=c", java), withCA},
 		{
 			"what would win over the run's identity goes",
 			[]string{
@@ -58,17 +80,36 @@ func TestRunEnviron(t *testing.T) {
 				"AZURE_CLIENT_SECRET=x", "AZURE_CLIENT_CERTIFICATE_PATH=x", "AZURE_USERNAME=x", "AZURE_PASSWORD=x",
 				"AZURE_AUTHORITY_HOST=x", "AZURE_REGIONAL_AUTHORITY_NAME=x", "AZURE_CLIENT_ID=other", "AZURE_TENANT_ID=other",
 			},
-			testAuthorities, withCA,
+			and(java), withCA,
 		},
 		{
 			"what is set replaces what was",
 			[]string{"IDENTITY_ENDPOINT=x", "HTTPS_PROXY=x", "no_proxy=x", "AZURE_KEYVAULT_URL=https://prod.vault.azure.net", "NODE_EXTRA_CA_CERTS=x"},
-			testAuthorities, withCA,
+			and(java), withCA,
+		},
+		{
+			"what would win over the run's authority goes",
+			[]string{
+				"SSL_CERT_FILE=x", "SSL_CERT_DIR=x", "REQUESTS_CA_BUNDLE=x", "CURL_CA_BUNDLE=x", "PIP_CERT=x", "HTTPLIB2_CA_CERTS=x",
+				"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=x", "GIT_SSL_CAINFO=x", "GIT_SSL_CAPATH=x", "AWS_CA_BUNDLE=x",
+				"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE=x", "CARGO_HTTP_CAINFO=x", "NPM_CONFIG_CAFILE=x", "npm_config_cafile=x",
+				"DENO_CERT=x", "NIX_SSL_CERT_FILE=x",
+			},
+			and(java), withCA,
 		},
 		{
 			"our own identity may be named",
 			[]string{"AZURE_CLIENT_ID=C1", "AZURE_TENANT_ID=t1"},
-			append([]string{"AZURE_CLIENT_ID=C1", "AZURE_TENANT_ID=t1"}, testAuthorities...), withCA,
+			and("AZURE_CLIENT_ID=C1", "AZURE_TENANT_ID=t1", java), withCA,
+		},
+		{
+			"options of Java stay, and ours win",
+			[]string{"JAVA_TOOL_OPTIONS=-Xmx1g", "JDK_JAVA_OPTIONS=-Dx=y ", "_JAVA_OPTIONS=-Dz"},
+			and("JAVA_TOOL_OPTIONS=-Xmx1g "+testJavaOptions, "JDK_JAVA_OPTIONS=-Dx=y  "+testJavaOptions, "_JAVA_OPTIONS=-Dz "+testJavaOptions), withCA,
+		},
+		{
+			"a path with a space", nil,
+			and("JAVA_TOOL_OPTIONS=" + strings.Replace(testJavaOptions, "-Djavax.net.ssl.trustStore=/d/bundle.jks", "'-Djavax.net.ssl.trustStore=/my d/bundle.jks'", 1)), spaced,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -80,35 +121,6 @@ func TestRunEnviron(t *testing.T) {
 			}
 			diff(t, "input", in, tt.in)
 		})
-	}
-}
-
-func TestRunFiles(t *testing.T) {
-	dir := t.TempDir()
-	write := func(name string) string {
-		path := filepath.Join(dir, name)
-		if err := os.WriteFile(path, []byte(name), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	f, err := makeRunFiles([]string{
-		"SSL_CERT_FILE=" + write("system"), "REQUESTS_CA_BUNDLE=" + write("requests"), "NODE_EXTRA_CA_CERTS=" + dir + "/absent",
-	}, "OURS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]string{f.bundle: "system\nrequests\nOURS", f.own: "OURS"} {
-		if b, err := os.ReadFile(path); err != nil || string(b) != want {
-			t.Errorf("%s = %q, %v; want %q", path, b, err, want)
-		}
-	}
-	if info, err := os.Stat(f.dir); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("folder: %v, %v; want mode 0700", info, err)
-	}
-	f.remove()
-	if fileExists(f.dir) {
-		t.Errorf("%s is there after remove", f.dir)
 	}
 }
 

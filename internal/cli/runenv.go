@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -22,15 +23,45 @@ var cleared = []string{
 	"AZURE_USERNAME", "AZURE_PASSWORD", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME",
 }
 
+// bundleVariables name a file of authorities, and all are set to the run's: each has a tool that
+// prefers it to SSL_CERT_FILE, so that one the user has set would lead past the run's authority.
+var bundleVariables = []string{
+	"SSL_CERT_FILE",      // OpenSSL, Go, .NET, Rust, asynchronous Python
+	"REQUESTS_CA_BUNDLE", // Python, az
+	"CURL_CA_BUNDLE",     // curl, and Python again
+	"PIP_CERT",
+	"HTTPLIB2_CA_CERTS",
+	"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+	"GIT_SSL_CAINFO",
+	"AWS_CA_BUNDLE",
+	"CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", // gcloud
+	"CARGO_HTTP_CAINFO",
+	"NPM_CONFIG_CAFILE",
+	"npm_config_cafile",
+	"DENO_CERT",
+	"NIX_SSL_CERT_FILE",
+}
+
+// folderVariables name a folder of authorities, which some tools prefer to any file. They are
+// cleared; what the folders hold is in the run's bundle.
+var folderVariables = []string{"SSL_CERT_DIR", "GIT_SSL_CAPATH"}
+
+// javaVariables hold options of Java. The others win over the first: the second is put before the
+// arguments of the command "java", the third behind them.
+var javaVariables = []string{"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"}
+
 // runEnviron is the child's environment: what we were given, without the cleared variables, and
 // with those that lead to the server.
 func runEnviron(environ []string, f runFacts) []string {
-	set := f.variables()
+	set := append(f.variables(), f.javaOptions(environ)...)
 	drop := slices.Clone(cleared)
 	// AZURE_CLIENT_ID alone selects a managed identity. One that is not the run's would be
 	// refused, and the tenant beside it belongs to the same sign-in.
 	if !strings.EqualFold(lookup(environ, "AZURE_CLIENT_ID"), f.ClientID) {
 		drop = append(drop, "AZURE_CLIENT_ID", "AZURE_TENANT_ID")
+	}
+	if f.files.bundle != "" {
+		drop = append(drop, folderVariables...)
 	}
 	for _, v := range set {
 		drop = append(drop, v[0])
@@ -88,9 +119,52 @@ func (f runFacts) variables() [][2]string {
 	if f.files.bundle == "" {
 		return vars // the server's certificate needs no authority of ours
 	}
-	return append(vars, [][2]string{
-		{"SSL_CERT_FILE", f.files.bundle},      // Go, .NET, Rust, asynchronous Python
-		{"REQUESTS_CA_BUNDLE", f.files.bundle}, // Python, az
-		{"NODE_EXTRA_CA_CERTS", f.files.own},
-	}...)
+	vars = append(vars, [2]string{"NODE_EXTRA_CA_CERTS", f.files.own}) // beside what Node has built in
+	for _, name := range bundleVariables {
+		vars = append(vars, [2]string{name, f.files.bundle})
+	}
+	return vars
+}
+
+// javaOptions append proxy and trust store to the options of Java that are there: it knows neither
+// HTTPS_PROXY nor SSL_CERT_FILE, and the last of two options counts.
+func (f runFacts) javaOptions(environ []string) [][2]string {
+	options := f.javaWords()
+	var vars [][2]string
+	for i, name := range javaVariables {
+		have := lookup(environ, name)
+		if i == 0 || have != "" {
+			vars = append(vars, [2]string{name, strings.TrimSpace(have + " " + options)})
+		}
+	}
+	return vars
+}
+
+func (f runFacts) javaWords() string {
+	var words []string
+	if u, err := url.Parse(f.proxy); err == nil {
+		for _, scheme := range []string{"https", "http"} {
+			words = append(words, "-D"+scheme+".proxyHost="+u.Hostname(), "-D"+scheme+".proxyPort="+u.Port())
+		}
+		words = append(words, "-Dhttp.nonProxyHosts=localhost|127.*|[::1]")
+	}
+	if f.files.java != "" {
+		words = append(words, javaQuote(javaTrustStore+f.files.java),
+			"-Djavax.net.ssl.trustStoreType=JKS", "-Djavax.net.ssl.trustStorePassword="+javaPassword)
+	}
+	return strings.Join(words, " ")
+}
+
+// javaTrustStore is the option by which Java trusts a file, and nothing else.
+const javaTrustStore = "-Djavax.net.ssl.trustStore="
+
+// javaQuote makes s one word among Java's options, which know quotes and no escapes.
+func javaQuote(s string) string {
+	switch {
+	case !strings.ContainsAny(s, " \t\n\"'"):
+		return s
+	case !strings.Contains(s, "'"):
+		return "'" + s + "'"
+	}
+	return `"` + s + `"`
 }

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
 // systemBundles are where Linux distributions keep the authorities they trust (the list of
@@ -21,11 +23,13 @@ var systemBundles = []string{
 }
 
 // runFiles are what a run's child reads from a folder that only its user can open, and that goes
-// with it. They hold certificates, no keys.
+// with it. They hold certificates, no keys. Without an authority own, bundle and java are "".
 type runFiles struct {
 	dir    string
-	own    string // our authority, and what the user added for Node; "" without an authority
-	bundle string // the system's authorities and ours; "" without an authority
+	own    string // our authority, and what the user added for Node, in PEM
+	bundle string // the system's authorities, those of the user's variables, and ours, in PEM
+	java   string // the bundle in Java's format
+	alone  bool   // the bundle holds our authority and no other
 	azure  string // a folder for az, so that the user's own sign-in stays untouched
 }
 
@@ -45,21 +49,28 @@ func makeRunFiles(environ []string, authority string) (f runFiles, err error) {
 	if authority == "" {
 		return f, nil
 	}
-	f.own, f.bundle = filepath.Join(f.dir, "ca.pem"), filepath.Join(f.dir, "bundle.pem")
-	node, err := joinPEM(lookup(environ, "NODE_EXTRA_CA_CERTS"))
-	if err != nil {
-		return f, err
+	return f, f.writeAuthorities(environ, authority)
+}
+
+// writeAuthorities writes what the child is to trust, once in each format.
+func (f *runFiles) writeAuthorities(environ []string, authority string) error {
+	var node, all authorities
+	if err := node.addFile(lookup(environ, "NODE_EXTRA_CA_CERTS")); err != nil {
+		return err
 	}
-	system, err := joinPEM(or(lookup(environ, "SSL_CERT_FILE"), systemBundle()), lookup(environ, "REQUESTS_CA_BUNDLE"))
-	if err != nil {
-		return f, err
+	if err := all.addTrusted(environ); err != nil {
+		return err
 	}
-	for path, content := range map[string][]byte{f.own: node, f.bundle: system} {
-		if err := os.WriteFile(path, append(content, authority...), 0o600); err != nil {
-			return f, fmt.Errorf("write the authorities of the run: %w", err)
+	f.alone = len(all.der) == 0
+	node.addPEM([]byte(authority))
+	all.addPEM([]byte(authority))
+	f.own, f.bundle, f.java = filepath.Join(f.dir, "ca.pem"), filepath.Join(f.dir, "bundle.pem"), filepath.Join(f.dir, "bundle.jks")
+	for path, content := range map[string][]byte{f.own: node.pem(), f.bundle: all.pem(), f.java: javaStore(all.valid())} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			return fmt.Errorf("write the authorities of the run: %w", err)
 		}
 	}
-	return f, nil
+	return nil
 }
 
 func (f runFiles) remove() { _ = os.RemoveAll(f.dir) } // what stays holds no secret
@@ -73,21 +84,93 @@ func systemBundle() string {
 	return ""
 }
 
-// joinPEM puts files together, each once. What is a folder or not there is left out: the child
-// could not have read it as a file either.
-func joinPEM(paths ...string) (out []byte, err error) {
-	for i, path := range paths {
-		if path == "" || slices.Contains(paths[:i], path) {
-			continue
-		}
-		if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
-			continue
-		}
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("read the authorities to trust: %w", err)
-		}
-		out = append(append(out, b...), '\n')
+// authorities are certificates in DER, each once.
+type authorities struct {
+	der  [][]byte
+	seen map[string]bool
+}
+
+// addTrusted adds the system's authorities, or what SSL_CERT_FILE has in their place, and those
+// of every variable that the run replaces or clears: nothing that the user trusts is lost.
+func (a *authorities) addTrusted(environ []string) error {
+	if err := a.addFile(or(lookup(environ, "SSL_CERT_FILE"), systemBundle())); err != nil {
+		return err
 	}
-	return out, nil
+	for _, name := range bundleVariables {
+		if err := a.addFile(lookup(environ, name)); err != nil {
+			return err
+		}
+	}
+	for _, name := range folderVariables {
+		for _, dir := range filepath.SplitList(lookup(environ, name)) {
+			a.addFolder(dir)
+		}
+	}
+	return nil
+}
+
+// addFile adds the certificates of a file. What is a folder or not there is left out: the child
+// could not have read it as a file either.
+func (a *authorities) addFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && info.IsDir() {
+		return nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("read the authorities to trust: %w", err)
+	}
+	a.addPEM(b)
+	return nil
+}
+
+// addFolder adds the files of a folder of certificates. Libraries pass over what they cannot read
+// in it, and so does this.
+func (a *authorities) addFolder(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		_ = a.addFile(filepath.Join(dir, e.Name()))
+	}
+}
+
+// addPEM adds the certificates of a text; other blocks and what stands between are left out.
+func (a *authorities) addPEM(text []byte) {
+	for {
+		var block *pem.Block
+		if block, text = pem.Decode(text); block == nil {
+			return
+		}
+		if block.Type != "CERTIFICATE" || a.seen[string(block.Bytes)] {
+			continue
+		}
+		if a.seen == nil {
+			a.seen = map[string]bool{}
+		}
+		a.seen[string(block.Bytes)] = true
+		a.der = append(a.der, block.Bytes)
+	}
+}
+
+func (a *authorities) pem() []byte {
+	var out bytes.Buffer
+	for _, der := range a.der {
+		_ = pem.Encode(&out, &pem.Block{Type: "CERTIFICATE", Bytes: der}) // a buffer takes everything
+	}
+	return out.Bytes()
+}
+
+// valid are the certificates that parse: by one that does not, Java refuses the whole store.
+func (a *authorities) valid() [][]byte {
+	var out [][]byte
+	for _, der := range a.der {
+		if _, err := x509.ParseCertificate(der); err == nil {
+			out = append(out, der)
+		}
+	}
+	return out
 }

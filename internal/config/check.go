@@ -12,7 +12,7 @@ import (
 )
 
 // Check says what is wrong with c once its defaults are filled in, a line for each problem,
-// or nil. It looks at the settings alone, not at the files they name.
+// or nil. It looks at the settings, not into the files they name.
 func (c Config) Check() error {
 	var errs []error
 	for _, p := range c.Complete().problems() {
@@ -51,13 +51,19 @@ func wrong(path, format string, args ...any) problem {
 func (c Config) checkListeners() (ps []problem) {
 	taken := map[string]string{Off: ""}
 	for _, l := range []struct{ path, address string }{
-		{"listen", c.Listen}, {"metrics_listen", c.MetricsListen}, {"identity_listen", c.IdentityListen},
+		{"listen", c.Listen},
+		{"metrics_listen", c.MetricsListen},
+		{"identity_listen", c.IdentityListen},
+		{"debug_listen", c.DebugListen},
 	} {
 		other, is := taken[l.address]
 		if is && l.address != Off && portOf(l.address) != 0 {
 			ps = append(ps, wrong(l.path, "want an address of its own, found that of %s: %q", other, l.address))
 		}
 		taken[l.address] = l.path
+	}
+	if c.DebugListen != Off && !isLoopbackAddress(c.DebugListen) {
+		ps = append(ps, wrong("debug_listen", "want an address of loopback, such as 127.0.0.1:6060, found %q", c.DebugListen))
 	}
 	return ps
 }
@@ -94,8 +100,8 @@ func (d Database) check() (ps []problem) {
 	return ps
 }
 
-// checkRootKey keeps the root key away from what it seals. Links are followed when the file is
-// opened, not here.
+// checkRootKey keeps the root key away from what it seals: a backup of data_dir takes along what
+// lies in it, though the setting names a link elsewhere that leads there.
 func (c Config) checkRootKey() (ps []problem) {
 	r := c.RootKey
 	if r.File != "" && r.PassphraseFile != "" {
@@ -111,8 +117,12 @@ func (c Config) checkRootKey() (ps []problem) {
 	return ps
 }
 
-// within says whether the file lies in the folder or below it.
+// within says whether the file lies in the folder or below it, by its name or where links lead.
 func within(folder, file string) bool {
+	return isBelow(folder, file) || isBelow(followed(folder), followed(file))
+}
+
+func isBelow(folder, file string) bool {
 	f, err1 := filepath.Abs(folder)
 	name, err2 := filepath.Abs(file)
 	rel, err3 := filepath.Rel(f, name)
@@ -120,6 +130,17 @@ func within(folder, file string) bool {
 		return false // on another drive, or unknown: judged when the file is opened
 	}
 	return rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator))
+}
+
+// followed is where the links of a path lead, as far as it exists.
+func followed(path string) string {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	if parent := filepath.Dir(path); parent != path {
+		return filepath.Join(followed(parent), filepath.Base(path))
+	}
+	return path
 }
 
 func (t TLS) check() []problem {

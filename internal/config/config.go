@@ -40,6 +40,11 @@ type Config struct {
 	// sign-in: keep it where only the monitoring reaches it.
 	MetricsListen string `yaml:"metrics_listen" default:"127.0.0.1:8444" form:"address or off"`
 
+	// The address of the profiler (Go's net/http/pprof: CPU, allocations, locks), host:port on
+	// loopback, or `off`. A profile shows what the server does and how much memory it has, never
+	// what is in the memory. To measure costs some speed.
+	DebugListen string `yaml:"debug_listen" default:"off" form:"address or off"`
+
 	// The address of the managed identity endpoint, host:port, or `off`. Plain HTTP, as the
 	// SDKs demand, and therefore on loopback only.
 	IdentityListen string `yaml:"identity_listen" default:"127.0.0.1:8440" form:"loopback address or off"`
@@ -73,6 +78,10 @@ type Config struct {
 
 	// What one client may cost. The defaults suit a machine with two cores and 1 GiB.
 	Limits Limits `yaml:"limits"`
+
+	// How often all that is stored is looked through for what somebody else has changed. What a
+	// request meets is noticed at once; this is for what nobody asks for.
+	ScrubInterval time.Duration `yaml:"scrub_interval" default:"15m" range:"1s..24h"`
 
 	// The server's own log, written to standard error. It never holds a secret value.
 	Log Log `yaml:"log"`

@@ -104,24 +104,27 @@ func caller(c *operation.Call) string {
 	return "appid=" + c.Caller.AppID + ";oid=" + c.Caller.ObjectID + ";iss=" + c.Caller.Issuer
 }
 
+// fixedHeaders are the same in every answer. They are in canonical form and shared between answers.
+var fixedHeaders = map[string][]string{
+	"Cache-Control":                 {"no-cache"},
+	"Pragma":                        {"no-cache"},
+	"Expires":                       {"-1"},
+	"Content-Type":                  {"application/json; charset=utf-8"},
+	"X-Ms-Keyvault-Service-Version": {serviceVersion},
+	"X-Content-Type-Options":        {"nosniff"},
+	"Strict-Transport-Security":     {"max-age=31536000;includeSubDomains"},
+}
+
 func (f *face) Headers(c *operation.Call, h http.Header) {
-	for name, value := range map[string]string{
-		"Cache-Control":                 "no-cache",
-		"Pragma":                        "no-cache",
-		"Expires":                       "-1",
-		"Content-Type":                  "application/json; charset=utf-8",
-		"x-ms-keyvault-region":          f.region,
-		"x-ms-keyvault-service-version": serviceVersion,
-		"X-Content-Type-Options":        "nosniff",
-		"Strict-Transport-Security":     "max-age=31536000;includeSubDomains",
-	} {
-		h.Set(name, value)
+	for name, value := range fixedHeaders {
+		h[name] = value
 	}
+	h["X-Ms-Keyvault-Region"] = []string{f.region}
 	if a := c.Address().Unmap(); a.IsValid() {
-		h.Set("x-ms-keyvault-network-info", networkInfo(a))
+		h["X-Ms-Keyvault-Network-Info"] = []string{networkInfo(a)}
 	}
 	if id := c.Assignment(); id != "" {
-		h.Set("x-ms-keyvault-rbac-assignment-id", id)
+		h["X-Ms-Keyvault-Rbac-Assignment-Id"] = []string{id}
 	}
 }
 

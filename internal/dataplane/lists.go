@@ -31,12 +31,12 @@ func (f *face) listVersions(ctx context.Context, c *operation.Call, _ operation.
 		return f.secrets.Versions(tx, v, n, p)
 	}
 	items, next, err := list(ctx, f, c, strings.ToLower(n), read, func(s secrets.Secret) string { return s.Version })
-	return SecretList{convert(c, items, newBundle), next}, err
+	return SecretList{convert(c, items, newVersion), next}, err
 }
 
 func (f *face) listDeletedSecrets(ctx context.Context, c *operation.Call, _ operation.None) (DeletedSecretList, error) {
 	items, next, err := list(ctx, f, c, "", f.secrets.ListDeleted, func(d secrets.Deleted) string { return strings.ToLower(d.Name) })
-	item := func(c *operation.Call, d secrets.Deleted) DeletedSecretBundle {
+	item := func(c *operation.Call, d secrets.Deleted) DeletedSecretItem {
 		return newDeleted(c, d, newItem(c, d.Secret))
 	}
 	return DeletedSecretList{convert(c, items, item), next}, err

@@ -114,7 +114,7 @@ func (f *face) setSecret(ctx context.Context, c *operation.Call, in SecretSet) (
 		s, err = f.secrets.Set(tx, c.Vault, n, version, d)
 		return err
 	})
-	return withValue(newBundle(c, s), s), err
+	return newBundle(c, s), err
 }
 
 func (f *face) getSecret(ctx context.Context, c *operation.Call, _ operation.None) (SecretBundle, error) {
@@ -134,17 +134,17 @@ func (f *face) getSecret(ctx context.Context, c *operation.Call, _ operation.Non
 		return SecretBundle{}, err
 	}
 	c.Served("secrets", s.Name, s.Version, c.Param(secretVersion) != "")
-	return withValue(newBundle(c, s), s), nil
+	return newBundle(c, s), nil
 }
 
-func (f *face) updateSecret(ctx context.Context, c *operation.Call, in SecretUpdate) (SecretBundle, error) {
+func (f *face) updateSecret(ctx context.Context, c *operation.Call, in SecretUpdate) (SecretItem, error) {
 	n, err := name(c)
 	if err != nil {
-		return SecretBundle{}, err
+		return SecretItem{}, err
 	}
 	p := in.patch()
 	if err := p.Check(); err != nil {
-		return SecretBundle{}, err
+		return SecretItem{}, err
 	}
 	var s secrets.Secret
 	err = c.Update(ctx, func(tx *db.Tx) (err error) {
@@ -152,46 +152,46 @@ func (f *face) updateSecret(ctx context.Context, c *operation.Call, in SecretUpd
 		c.Served("secrets", n, s.Version, c.Param(secretVersion) != "")
 		return err
 	})
-	return newBundle(c, s), err
+	return newVersion(c, s), err
 }
 
-func (f *face) deleteSecret(ctx context.Context, c *operation.Call, _ operation.None) (DeletedSecretBundle, error) {
+func (f *face) deleteSecret(ctx context.Context, c *operation.Call, _ operation.None) (DeletedSecretItem, error) {
 	n, err := name(c)
 	if err != nil {
-		return DeletedSecretBundle{}, err
+		return DeletedSecretItem{}, err
 	}
 	var d secrets.Deleted
 	err = c.Update(ctx, func(tx *db.Tx) (err error) {
 		d, err = f.secrets.Delete(tx, c.Vault, n)
 		return err
 	})
-	return newDeleted(c, d, newBundle(c, d.Secret)), err
+	return newDeleted(c, d, newVersion(c, d.Secret)), err
 }
 
-func (f *face) getDeletedSecret(ctx context.Context, c *operation.Call, _ operation.None) (DeletedSecretBundle, error) {
+func (f *face) getDeletedSecret(ctx context.Context, c *operation.Call, _ operation.None) (DeletedSecretItem, error) {
 	n, err := name(c)
 	if err != nil {
-		return DeletedSecretBundle{}, err
+		return DeletedSecretItem{}, err
 	}
 	var d secrets.Deleted
 	err = c.View(ctx, func(tx *db.Tx) (err error) {
 		d, err = f.secrets.GetDeleted(tx, c.Vault, n)
 		return err
 	})
-	return newDeleted(c, d, newBundle(c, d.Secret)), err
+	return newDeleted(c, d, newVersion(c, d.Secret)), err
 }
 
-func (f *face) recoverSecret(ctx context.Context, c *operation.Call, _ operation.None) (SecretBundle, error) {
+func (f *face) recoverSecret(ctx context.Context, c *operation.Call, _ operation.None) (SecretItem, error) {
 	n, err := name(c)
 	if err != nil {
-		return SecretBundle{}, err
+		return SecretItem{}, err
 	}
 	var s secrets.Secret
 	err = c.Update(ctx, func(tx *db.Tx) (err error) {
 		s, err = f.secrets.Recover(tx, c.Vault, n)
 		return err
 	})
-	return newBundle(c, s), err
+	return newVersion(c, s), err
 }
 
 func (f *face) purgeSecret(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
@@ -215,14 +215,14 @@ func (f *face) backupSecret(ctx context.Context, c *operation.Call, _ operation.
 	return BackupBlob{Value: base64.RawURLEncoding.EncodeToString(blob)}, err
 }
 
-func (f *face) restoreSecret(ctx context.Context, c *operation.Call, in BackupBlob) (SecretBundle, error) {
+func (f *face) restoreSecret(ctx context.Context, c *operation.Call, in BackupBlob) (SecretItem, error) {
 	blob, err := decodeBase64(in.Value)
 	if err != nil {
-		return SecretBundle{}, err
+		return SecretItem{}, err
 	}
 	a, err := f.secrets.OpenArchive(blob)
 	if err != nil {
-		return SecretBundle{}, err
+		return SecretItem{}, err
 	}
 	c.Served("secrets", a.Name, "", false)
 	var s secrets.Secret
@@ -230,7 +230,7 @@ func (f *face) restoreSecret(ctx context.Context, c *operation.Call, in BackupBl
 		s, err = f.secrets.Restore(tx, c.Vault, a, c.BaseURL()+"/secrets/"+a.Name)
 		return err
 	})
-	return newBundle(c, s), err
+	return newVersion(c, s), err
 }
 
 // decodeBase64 takes base64url or base64, padded or not, as clients send all four.

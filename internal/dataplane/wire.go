@@ -59,33 +59,38 @@ type Attributes struct {
 	RecoverableDays int    `json:"recoverableDays"`
 }
 
-// A SecretBundle is a version of a secret; only set and get show its value.
-type SecretBundle struct {
-	Value       *envelope.Revealed `json:"value,omitzero"`
-	ContentType *string            `json:"contentType,omitzero"`
-	ID          string             `json:"id"`
-	Attributes  Attributes         `json:"attributes"`
-	Tags        map[string]string  `json:"tags,omitzero"`
+// A SecretItem is a version of a secret without its value, as all but set and get answer it.
+type SecretItem struct {
+	ContentType *string           `json:"contentType,omitzero"`
+	ID          string            `json:"id"`
+	Attributes  Attributes        `json:"attributes"`
+	Tags        map[string]string `json:"tags,omitzero"`
 }
 
-// A DeletedSecretBundle is a deleted secret with the data of its latest version.
-type DeletedSecretBundle struct {
+// A SecretBundle is a version with its value.
+type SecretBundle struct {
+	Value envelope.Revealed `json:"value"`
+	SecretItem
+}
+
+// A DeletedSecretItem is a deleted secret with the data of its latest version.
+type DeletedSecretItem struct {
 	RecoveryID         string `json:"recoveryId"`
 	DeletedDate        int64  `json:"deletedDate"`
 	ScheduledPurgeDate int64  `json:"scheduledPurgeDate"`
-	SecretBundle
+	SecretItem
 }
 
 // A SecretList is a page of secrets or versions.
 type SecretList struct {
-	Value    []SecretBundle `json:"value"`
-	NextLink *string        `json:"nextLink"`
+	Value    []SecretItem `json:"value"`
+	NextLink *string      `json:"nextLink"`
 }
 
 // A DeletedSecretList is a page of deleted secrets.
 type DeletedSecretList struct {
-	Value    []DeletedSecretBundle `json:"value"`
-	NextLink *string               `json:"nextLink"`
+	Value    []DeletedSecretItem `json:"value"`
+	NextLink *string             `json:"nextLink"`
 }
 
 // A BackupBlob is the answer of backup and the body of restore: base64url without padding.
@@ -101,31 +106,29 @@ func newAttributes(v vaults.Vault, s secrets.Secret) Attributes {
 	}
 }
 
-// newBundle is a version with its versioned id and without its value.
-func newBundle(c *operation.Call, s secrets.Secret) SecretBundle {
-	b := newItem(c, s)
-	b.ID += "/" + s.Version
-	return b
+// newVersion is a version with its versioned id.
+func newVersion(c *operation.Call, s secrets.Secret) SecretItem {
+	item := newItem(c, s)
+	item.ID += "/" + s.Version
+	return item
 }
 
 // newItem is a version with the id of its secret, as lists of secrets show it.
-func newItem(c *operation.Call, s secrets.Secret) SecretBundle {
-	return SecretBundle{
+func newItem(c *operation.Call, s secrets.Secret) SecretItem {
+	return SecretItem{
 		ContentType: s.ContentType, ID: c.BaseURL() + "/secrets/" + s.Name,
 		Attributes: newAttributes(c.Vault, s), Tags: s.Tags,
 	}
 }
 
-func withValue(b SecretBundle, s secrets.Secret) SecretBundle {
-	value := s.Value.ForAnswer()
-	b.Value = &value
-	return b
+func newBundle(c *operation.Call, s secrets.Secret) SecretBundle {
+	return SecretBundle{s.Value.ForAnswer(), newVersion(c, s)}
 }
 
-func newDeleted(c *operation.Call, d secrets.Deleted, bundle SecretBundle) DeletedSecretBundle {
-	return DeletedSecretBundle{
+func newDeleted(c *operation.Call, d secrets.Deleted, item SecretItem) DeletedSecretItem {
+	return DeletedSecretItem{
 		RecoveryID:  c.BaseURL() + "/deletedsecrets/" + d.Name,
-		DeletedDate: d.At.Unix(), ScheduledPurgeDate: d.Purge.Unix(), SecretBundle: bundle,
+		DeletedDate: d.At.Unix(), ScheduledPurgeDate: d.Purge.Unix(), SecretItem: item,
 	}
 }
 

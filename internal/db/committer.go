@@ -31,6 +31,7 @@ type job struct {
 	locks   []string
 	fn      func(*Tx) error // nil for an Append
 	records [][]byte        // of an Append
+	proof   *Proof          // of an AppendProven, where it has to be looked at
 	done    chan error      // capacity 1
 	err     error           // the job's own refusal in the batch at hand
 }
@@ -202,9 +203,9 @@ func (d *DB) commit(batch []*job) (err error) {
 		return unavailable("begin to write", err)
 	}
 	defer stx.Rollback()
-	tx := d.newTx(ctx, stx, since)
+	tx := d.newTx(ctx, d.prepared(stx, d.engine.writeStatements), since)
 	tx.writable = true
-	if err := d.open(tx, mergeLocks(batch)); err != nil {
+	if err := d.openFor(tx, batch); err != nil {
 		return err
 	}
 	for _, j := range batch {
@@ -231,9 +232,22 @@ func (d *DB) commit(batch []*job) (err error) {
 		err = d.settle(id, records > 0, err)
 	}
 	if err == nil {
+		d.announce(tx)
 		d.guard.committed(tx)
 	}
 	return err
+}
+
+// openFor reads what the jobs of a batch need to know. Records that need no proof need nothing but
+// the time.
+func (d *DB) openFor(tx *Tx, batch []*job) error {
+	if !slices.ContainsFunc(batch, func(j *job) bool { return j.fn != nil || j.proof != nil }) {
+		return d.readTime(tx)
+	}
+	if err := d.open(tx, mergeLocks(batch)); err != nil {
+		return err
+	}
+	return tx.readProofs(batch)
 }
 
 // unavailable marks an error after which certainly nothing was changed.
@@ -255,7 +269,9 @@ func mergeLocks(batch []*job) []string {
 func (d *DB) run(tx *Tx, j *job, alone bool) error {
 	j.err = nil
 	if j.fn == nil {
-		tx.records = append(tx.records, j.records...)
+		if j.err = j.proof.holds(tx); j.err == nil {
+			tx.records = append(tx.records, j.records...)
+		}
 		return nil
 	}
 	undo := tx.mark()

@@ -105,7 +105,8 @@ type DB struct {
 	once      sync.Once
 	wg        sync.WaitGroup
 
-	guard *guard
+	guard    *guard
+	watchers []Watcher
 
 	ring   *envelope.Ring // set once, by Bind
 	tenant string         // stamped on journal rows

@@ -9,18 +9,20 @@ import (
 // An engine holds all that differs between the two databases. Nothing outside this package
 // asks which one it is.
 type engine struct {
-	name          Engine
-	reads, writes *sql.DB
-	lanes         int
-	workers       int
-	readIsolation sql.IsolationLevel
-	readOnly      bool
-	lockSuffix    string // appended to the query that locks revision rows
-	clock         string // the query for the time; "" means the host's clock
-	classify      func(error) failure
-	beforeClose   func() error
-	release       func() error
-	background    []func(stop <-chan struct{})
+	name                            Engine
+	reads, writes                   *sql.DB
+	alone                           bool        // this process is the only one that writes
+	readStatements, writeStatements *statements // nil where the driver keeps them
+	lanes                           int
+	workers                         int
+	readIsolation                   sql.IsolationLevel
+	readOnly                        bool
+	lockSuffix                      string // appended to the query that locks revision rows
+	clock                           string // the query for the time; "" means the host's clock
+	classify                        func(error) failure
+	beforeClose                     func() error
+	release                         func() error
+	background                      []func(stop <-chan struct{})
 }
 
 // A failure is what a driver's error means for the caller.

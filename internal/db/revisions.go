@@ -2,7 +2,6 @@ package db
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,32 +11,10 @@ import (
 )
 
 // lock locks the rows of scopes, in their order, so that the transaction may raise them. A scope
-// that has no row yet gets one.
+// that has no row yet gets one when it is raised.
 func (t *Tx) lock(scopes []string) error {
-	if len(scopes) == 0 {
-		return nil
-	}
 	if err := t.readRevisions(scopes, t.db.engine.lockSuffix); err != nil {
 		return err
-	}
-	for _, s := range scopes {
-		if t.revisions[s].digest != nil {
-			continue
-		}
-		first := revision{digest: t.db.ring.NewDigest(setParts(s))}
-		sealed, err := t.db.ring.SealDigest(first.digest, s, 0, 0)
-		if err != nil {
-			return err
-		}
-		const q = `
-			INSERT INTO revisions (scope, revision, members, digest_sealed) VALUES ($1, 0, 0, $2)
-			ON CONFLICT (scope) DO NOTHING`
-		if _, err := t.Exec(q, s, sealed); err != nil {
-			return fmt.Errorf("begin the revision of %q: %w", s, err)
-		}
-		if err := t.readRevisions([]string{s}, t.db.engine.lockSuffix); err != nil {
-			return err
-		}
 	}
 	for _, s := range scopes {
 		t.base[s] = t.revisions[s]
@@ -77,7 +54,11 @@ func (t *Tx) readRevisions(scopes []string, suffix string) error {
 		return fmt.Errorf("read revisions: %w", err)
 	}
 	for _, s := range scopes {
-		if err := t.db.guard.checkForward(s, t.revisions[s].number, t.since); err != nil {
+		r := t.revisions[s]
+		if r.digest == nil && strings.HasPrefix(s, vaultPrefix) {
+			continue // purged, by this node or another; the directory tells
+		}
+		if err := t.db.guard.checkForward(s, r.number, t.since); err != nil {
 			return err
 		}
 	}
@@ -87,6 +68,9 @@ func (t *Tx) readRevisions(scopes []string, suffix string) error {
 // read returns the revision of a scope, read now if it is not at hand.
 func (t *Tx) read(scope string) (revision, error) {
 	if _, known := t.revisions[scope]; !known {
+		if t.tx == nil {
+			return t.recall(scope)
+		}
 		if err := t.readRevisions([]string{scope}, ""); err != nil {
 			return revision{}, err
 		}
@@ -136,21 +120,32 @@ func (t *Tx) storeRevisions() error {
 	}
 	slices.Sort(raised)
 	for _, s := range raised {
-		r := t.revisions[s]
-		sealed, err := t.db.ring.SealDigest(r.digest, s, r.number, r.members)
-		if err != nil {
-			return err
-		}
-		const q = `UPDATE revisions SET revision = $2, members = $3, digest_sealed = $4 WHERE scope = $1`
-		n, err := t.Exec(q, s, r.number, r.members, sealed)
-		if err == nil && n != 1 {
-			err = errors.New("its row is gone")
-		}
-		if err != nil {
+		if err := t.storeRevision(s, t.base[s].digest == nil); err != nil {
 			return fmt.Errorf("raise the revision of %q: %w", s, err)
 		}
 	}
 	return nil
+}
+
+func (t *Tx) storeRevision(scope string, first bool) error {
+	r := t.revisions[scope]
+	if r.digest == nil {
+		r.digest = t.db.ring.NewDigest(setParts(scope))
+		t.revisions[scope] = r
+	}
+	sealed, err := t.db.ring.SealDigest(r.digest, scope, r.number, r.members)
+	if err != nil {
+		return err
+	}
+	q := `UPDATE revisions SET revision = $2, members = $3, digest_sealed = $4 WHERE scope = $1`
+	if first {
+		q = `INSERT INTO revisions (scope, revision, members, digest_sealed) VALUES ($1, $2, $3, $4) ON CONFLICT (scope) DO NOTHING`
+	}
+	n, err := t.Exec(q, scope, r.number, r.members, sealed)
+	if err == nil && n != 1 {
+		err = errMoved // there was no row to lock, and somebody else was the first
+	}
+	return err
 }
 
 // opened is the last sealed digest of a scope that was opened.

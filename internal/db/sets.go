@@ -25,13 +25,14 @@ type revision struct {
 type change struct {
 	part       int
 	key        uint64
+	id         []byte // the row's primary key, spelled out
 	gone, come []byte
 }
 
 // setParts is how many parts the digest of a set has.
 func setParts(set string) int {
 	if strings.HasPrefix(set, vaultPrefix) {
-		return vaultParts
+		return VaultParts
 	}
 	return 1
 }
@@ -45,11 +46,20 @@ func (t *Tx) change(set string, c change) error {
 	if c.come != nil {
 		members++
 	}
-	if err := t.Fold(set, c.part, members, c.gone, c.come); err != nil {
+	if err := t.Fold(set, c.part, members, element(c.gone, c.id), element(c.come, c.id)); err != nil {
 		return err
 	}
 	t.changes[set] = append(t.changes[set], c)
 	return nil
+}
+
+// element is what a row adds to a digest: its MAC, and where it stands, so that a row that was moved
+// is missed at its place.
+func element(mac, id []byte) []byte {
+	if mac == nil {
+		return nil
+	}
+	return append(bytes.Clone(mac), id...)
 }
 
 // Fold raises the revision of a set, changes the number of its members, and folds rows that are
@@ -163,6 +173,41 @@ func (t *Tx) loadIndex(set string, part int) (*index, error) {
 	return ix, err
 }
 
+// ProvePart compares all rows of a part of a set with its digest, whatever was proven before. Their
+// columns are proven by who reads them.
+func (t *Tx) ProvePart(set string, part int) error {
+	r, err := t.read(set)
+	if err != nil || r.digest == nil {
+		return err
+	}
+	ix, err := t.loadIndex(set, part)
+	if err != nil {
+		return err
+	}
+	t.db.guard.keep(indexKey{set, part}, ix)
+	if setParts(set) == 1 && int64(len(ix.entries)) != r.members {
+		return t.tampered(set, fmt.Sprintf("it has %d rows and should have %d", len(ix.entries), r.members))
+	}
+	return nil
+}
+
+// ProveSum compares rows that the caller has read, given by their MACs, with the digest of a set
+// that has one part and no sealed table.
+func (t *Tx) ProveSum(set string, macs [][]byte) error {
+	r, err := t.read(set)
+	if err != nil {
+		return err
+	}
+	if r.digest == nil {
+		r.digest = t.db.ring.NewDigest(1)
+	}
+	sum, err := t.db.ring.Fold(r.digest.Empty(), 0, nil, macs)
+	if err == nil && !sum.Equal(r.digest) {
+		err = t.tampered(set, "its rows are not those of its digest")
+	}
+	return err
+}
+
 // sumUp reads the rows of a part and makes its index, with the digest that they have.
 func (t *Tx) sumUp(set string, part int, like envelope.Digest) (*index, error) {
 	ix := &index{digest: like.Empty()}
@@ -187,7 +232,7 @@ func (t *Tx) sumUp(set string, part int, like envelope.Digest) (*index, error) {
 			if err := s.Scan(append(to, &mac)...); err != nil {
 				return err
 			}
-			macs = append(macs, bytes.Clone(mac))
+			macs = append(macs, element(mac, table.rowID(fields)))
 			ix.entries = append(ix.entries, entry{table.rowKey(fields), [shortMAC]byte(shorten(mac))})
 			return nil
 		}, q, args...)

@@ -57,7 +57,7 @@ func openSQLite(o Options) (engine, error) {
 	f.Close()
 	const always = "busy_timeout(2000)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)"
 	writes := sqliteDB(path, always+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)&_txlock=immediate")
-	writes.SetMaxOpenConns(1)
+	writes.SetMaxOpenConns(2) // one writes, the other parses a text that is new while the first is at work
 	reads := sqliteDB(path, always+"&_pragma=query_only(1)&_txlock=deferred")
 	reads.SetMaxOpenConns(o.connections())
 	reads.SetMaxIdleConns(o.connections())
@@ -69,7 +69,10 @@ func openSQLite(o Options) (engine, error) {
 		return engine{}, fmt.Errorf("open the database %q: %w", o.Path, err)
 	}
 	return engine{
-		name: SQLite, reads: reads, writes: writes, lanes: 1, workers: 1,
+		name: SQLite, alone: true, reads: reads, writes: writes,
+		readStatements:  &statements{pool: reads, byQ: map[string]*sql.Stmt{}},
+		writeStatements: &statements{pool: writes, byQ: map[string]*sql.Stmt{}},
+		lanes:           1, workers: 1,
 		classify:   classifySQLite,
 		release:    release,
 		background: []func(<-chan struct{}){func(stop <-chan struct{}) { checkpoint(checkpoints, path, stop) }},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"hash/maphash"
 	"slices"
 	"strconv"
 	"strings"
@@ -91,12 +92,12 @@ func (t *Table) Columns(prefix string) string {
 func Part(nameKey string) int64 {
 	h := fnv.New32a()
 	h.Write([]byte(nameKey))
-	return int64(h.Sum32() % vaultParts)
+	return int64(h.Sum32() % VaultParts)
 }
 
-// vaultParts is how many parts the digest of a vault has: to check one row all rows of its part
+// VaultParts is how many parts the digest of a vault has: to check one row all rows of its part
 // have to be summed up once, and each write stores the whole digest.
-const vaultParts = 32
+const VaultParts = 32
 
 // setOf names the set that a row is in and the part of its digest; "" where there is none.
 func (t *Table) setOf(fields []any) (set string, part int) {
@@ -107,14 +108,36 @@ func (t *Table) setOf(fields []any) (set string, part int) {
 	return VaultRevision(fields[t.vault].(string)), int(p)
 }
 
-// rowKey is a row's primary key within its set, the table's name included.
-func (t *Table) rowKey(fields []any) uint64 {
-	h := fnv.New64a()
-	h.Write([]byte(t.name))
-	for _, i := range t.key {
-		fmt.Fprintf(h, "\x00%v", fields[i])
+// keySeed makes the keys of rows ones that nobody outside can make collide.
+var keySeed = maphash.MakeSeed()
+
+// Key is a row's primary key within its set, the table's name included. It is good within this
+// process alone.
+func (t *Table) Key(primary ...any) uint64 {
+	var h maphash.Hash
+	h.SetSeed(keySeed)
+	h.WriteString(t.name)
+	for _, v := range primary {
+		h.WriteByte(0)
+		switch v := v.(type) {
+		case string:
+			h.WriteString(v)
+		default:
+			fmt.Fprint(&h, v)
+		}
 	}
 	return h.Sum64()
+}
+
+func (t *Table) rowKey(fields []any) uint64 { return t.Key(t.keyOf(fields)...) }
+
+// rowID spells a row's primary key out, the table's name included.
+func (t *Table) rowID(fields []any) []byte {
+	id := []byte(t.name)
+	for _, v := range t.keyOf(fields) {
+		id = fmt.Appendf(append(id, 0), "%v", v)
+	}
+	return id
 }
 
 // Put stores a sealed row and returns its MAC: a new row where old is nil, else in the place of
@@ -135,7 +158,7 @@ func (t *Tx) Put(table *Table, old []byte, fields ...any) (mac []byte, err error
 		return nil, fmt.Errorf("store a row of %s: the row to replace is not there", table.name)
 	}
 	if set, part := table.setOf(fields); set != "" {
-		err = t.change(set, change{part: part, key: table.rowKey(fields), gone: old, come: mac})
+		err = t.change(set, change{part: part, key: table.rowKey(fields), id: table.rowID(fields), gone: old, come: mac})
 	}
 	return mac, err
 }
@@ -168,7 +191,7 @@ func (t *Tx) Remove(table *Table, where string, args ...any) (n int, err error) 
 	}
 	for _, r := range rows {
 		if set, part := table.setOf(r.fields); set != "" {
-			if err := t.change(set, change{part: part, key: table.rowKey(r.fields), gone: r.mac}); err != nil {
+			if err := t.change(set, change{part: part, key: table.rowKey(r.fields), id: table.rowID(r.fields), gone: r.mac}); err != nil {
 				return 0, err
 			}
 		}

@@ -45,6 +45,9 @@ var ErrNoRows = sql.ErrNoRows
 
 // Exec runs a statement and returns the number of rows that it changed.
 func (t *Tx) Exec(q string, args ...any) (int64, error) {
+	if t.tx == nil {
+		return 0, ErrNotRemembered
+	}
 	res, err := t.tx.ExecContext(t.ctx, q, args...)
 	if err != nil {
 		return 0, err
@@ -54,6 +57,9 @@ func (t *Tx) Exec(q string, args ...any) (int64, error) {
 
 // Query runs a query of many rows and calls scan for each. scan must not use the transaction.
 func (t *Tx) Query(scan func(row Scanner) error, q string, args ...any) error {
+	if t.tx == nil {
+		return ErrNotRemembered
+	}
 	rows, err := t.tx.QueryContext(t.ctx, q, args...)
 	if err != nil {
 		return err
@@ -68,7 +74,12 @@ func (t *Tx) Query(scan func(row Scanner) error, q string, args ...any) error {
 }
 
 // QueryRow runs a query of at most one row.
-func (t *Tx) QueryRow(q string, args ...any) Scanner { return t.tx.QueryRowContext(t.ctx, q, args...) }
+func (t *Tx) QueryRow(q string, args ...any) Scanner {
+	if t.tx == nil {
+		return forgotten{}
+	}
+	return t.tx.QueryRowContext(t.ctx, q, args...)
+}
 
 // A Scanner is a row to read columns from.
 type Scanner interface{ Scan(dest ...any) error }
@@ -83,9 +94,15 @@ func (t *Tx) Ring() *envelope.Ring { return t.db.ring }
 // Micros is the transaction's time as columns keep it.
 func (t *Tx) Micros() int64 { return t.Now.UnixMicro() }
 
-// Revision returns the revision of a scope as the transaction sees it; zero if there is none.
-// Those of Authorisation and Directory and of scopes that it locked are at hand.
+// Revision returns the revision of Authorisation, Directory or a scope that this transaction
+// locked, as it sees it; zero if there is none.
 func (t *Tx) Revision(scope string) int64 { return t.revisions[scope].number }
+
+// RevisionOf returns the revision of any scope.
+func (t *Tx) RevisionOf(scope string) (int64, error) {
+	r, err := t.read(scope)
+	return r.number, err
+}
 
 // Raise raises the revision of a scope. The scope should be among the locks of the Update, so
 // that writers wait for each other there and not here.
@@ -180,7 +197,7 @@ func (d *DB) BeginView(ctx context.Context) (tx *Tx, done func(), err error) {
 	if err != nil {
 		return nil, nil, d.engine.wrap(fmt.Errorf("begin to read: %w", err))
 	}
-	tx = d.newTx(ctx, stx, since)
+	tx = d.newTx(ctx, d.prepared(stx, d.engine.readStatements), since)
 	if err := d.open(tx, nil); err != nil {
 		stx.Rollback()
 		return nil, nil, d.engine.wrap(err)

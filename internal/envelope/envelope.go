@@ -38,8 +38,8 @@
 //	pepper      1          4             32, over the two parts before and the encoded fields
 //
 //	digest      a box of the ring over: format=1 │ ring key id │ a sum (32) for each part
-//	            of the set; a sum is that of HMAC-SHA256(row MAC) over the part's rows,
-//	            modulo 2^256
+//	            of the set; a sum is that of HMAC-SHA256(row MAC │ where it stands) over
+//	            the part's rows, modulo 2^256
 //
 // Everything is AES-256-GCM under a key that HKDF-SHA256 derives with the context (what the
 // thing is and where it stands) as info. Header, salt and context are associated data too: the

@@ -52,7 +52,7 @@ func newBench(t *testing.T) *bench {
 		table: New(Options{Store: store, Tenant: testTenant}), as: operation.LocalOwner(),
 		pipeline: &operation.Pipeline{
 			DB: d, Authz: rights, Issuer: issuer, Families: families, Counter: &audit.Counter{},
-			Log: slog.New(slog.DiscardHandler), Node: "test", Observe: func(string, string, int, time.Duration) {},
+			Log: slog.New(slog.DiscardHandler), Node: "test", Observe: func(string, string, int, time.Duration) {}, OnTampered: func() {},
 		},
 	}
 }

@@ -105,6 +105,18 @@ func (s *Store) ListMembers(tx *db.Tx, groupID string) ([]Principal, error) {
 	return out, nil
 }
 
+// Scrub proves the rows of all principals, memberships, applications and credentials.
+func (s *Store) Scrub(tx *db.Tx) error {
+	if _, err := s.LoadDirectory(tx); err != nil {
+		return err
+	}
+	if _, err := db.ReadRows(tx, db.Applications, scanApplication, selectApplications); err != nil {
+		return err
+	}
+	_, err := db.ReadRows(tx, db.Credentials, scanCredential, selectCredentials)
+	return err
+}
+
 // A Directory is all that authorisation needs to know, read at once. It is not changed after
 // it was made.
 type Directory struct {

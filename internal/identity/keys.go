@@ -177,12 +177,23 @@ func (ks *keySet) signing(now time.Time) *signingKey {
 // published are the keys whose tokens hold, or will.
 func (ks *keySet) published(now time.Time) []*signingKey {
 	var out []*signingKey
-	for i, k := range ks.keys {
-		if i+1 == len(ks.keys) || now.Before(ks.keys[i+1].active.Add(drain)) {
+	for _, k := range ks.keys {
+		if ks.isPublished(k, now) {
 			out = append(out, k)
 		}
 	}
 	return out
+}
+
+// isPublished says whether a key is one of the set, and its tokens hold, or will: until some time
+// after its successor has begun to sign.
+func (ks *keySet) isPublished(k *signingKey, now time.Time) bool {
+	for i, have := range ks.keys {
+		if have.id == k.id && bytes.Equal(have.mac, k.mac) {
+			return i+1 == len(ks.keys) || now.Before(ks.keys[i+1].active.Add(drain))
+		}
+	}
+	return false
 }
 
 // A PublicKey is a member of the published key set, in the form of RFC 7517.

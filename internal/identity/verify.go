@@ -3,6 +3,7 @@ package identity
 import (
 	"cmp"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -62,43 +63,91 @@ func refuse(reason Reason, found string) *TokenError {
 	return &TokenError{Reason: reason, Found: printable(found)}
 }
 
-// A Token has the form of an access token of ours. What it says is not checked yet.
-type Token struct{ jws *jose.JSONWebSignature }
+// maxVerified bounds the tokens whose signatures are remembered: about 2 KiB each.
+const maxVerified = 4096
 
-// ParseToken reads a token's form, so that what is none costs no look into the database.
-func ParseToken(raw string) (Token, error) {
-	jws, ok := parseCompact(raw, maxToken, tokenAlgorithms)
-	if !ok || jws.Signatures[0].Protected.ExtraHeaders[jose.HeaderType] != "JWT" {
-		return Token{}, refuse(Malformed, "")
-	}
-	return Token{jws}, nil
+// A verified is a token whose signature was found to hold under a key. What it claims is judged
+// anew at each use, and so is the key.
+type verified struct {
+	key    *signingKey
+	claims accessClaims
 }
 
 // Verify checks an access token and says who it speaks for. Whether the principal still exists
 // and may do anything is not its business. A refusal is a *TokenError; nothing of a token is
-// told before its signature holds.
-func (i *Issuer) Verify(tx *db.Tx, token Token, expect Expectation) (Caller, error) {
-	jws := token.jws
+// told before its signature holds. begin opens the transaction: what has not even the form of a
+// token costs none.
+func (i *Issuer) Verify(begin func() (*db.Tx, error), raw string, expect Expectation) (Caller, error) {
+	known, found := i.verified.get(raw)
+	var jws *jose.JSONWebSignature
+	if !found {
+		var ok bool
+		jws, ok = parseCompact(raw, maxToken, tokenAlgorithms)
+		if !ok || jws.Signatures[0].Protected.ExtraHeaders[jose.HeaderType] != "JWT" {
+			return Caller{}, refuse(Malformed, "")
+		}
+	}
+	tx, err := begin()
+	if err != nil {
+		return Caller{}, err
+	}
 	set, err := i.keys(tx)
 	if err != nil {
 		return Caller{}, err
 	}
-	k := (&keySet{keys: set.published(tx.Now)}).byID(jws.Signatures[0].Protected.KeyID)
-	if k == nil {
+	if !found {
+		if known, err = verifySignature(jws, set, tx.Now); err != nil {
+			return Caller{}, err
+		}
+		i.verified.put(raw, known)
+	}
+	if !set.isPublished(known.key, tx.Now) {
 		return Caller{}, refuse(BadSignature, "")
+	}
+	if err := i.check(known.claims, expect, tx.Now); err != nil {
+		return Caller{}, err
+	}
+	return known.claims.caller(), nil
+}
+
+// verifySignature finds the key that signed a token, and reads what the token claims.
+func verifySignature(jws *jose.JSONWebSignature, set *keySet, now time.Time) (verified, error) {
+	k := set.byID(jws.Signatures[0].Protected.KeyID)
+	if k == nil || !set.isPublished(k, now) {
+		return verified{}, refuse(BadSignature, "")
 	}
 	payload, err := jws.Verify(&k.private().PublicKey)
 	if err != nil {
-		return Caller{}, refuse(BadSignature, "")
+		return verified{}, refuse(BadSignature, "")
 	}
 	var c accessClaims
 	if err := json.Unmarshal(payload, &c); err != nil || c.Expires == 0 || c.ObjectID == "" {
-		return Caller{}, refuse(Malformed, "")
+		return verified{}, refuse(Malformed, "")
 	}
-	if err := i.check(c, expect, tx.Now); err != nil {
-		return Caller{}, err
+	return verified{k, c}, nil
+}
+
+// A tokenCache remembers verified tokens. When it is full it begins anew: a token costs one
+// signature then.
+type tokenCache struct {
+	mu     sync.RWMutex
+	tokens map[string]verified
+}
+
+func (c *tokenCache) get(raw string) (verified, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	v, ok := c.tokens[raw]
+	return v, ok
+}
+
+func (c *tokenCache) put(raw string, v verified) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tokens == nil || len(c.tokens) >= maxVerified {
+		c.tokens = map[string]verified{}
 	}
-	return c.caller(), nil
+	c.tokens[raw] = v
 }
 
 func (i *Issuer) check(c accessClaims, expect Expectation, now time.Time) error {

@@ -15,6 +15,7 @@ package login
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"strongroom/internal/apierr"
@@ -41,16 +42,19 @@ type Options struct {
 	CA         func() []byte   // PEM of the authority that clients have to trust; nil with given TLS files
 }
 
-type face struct{ Options }
+type face struct {
+	Options
+	table *operation.Table // of the face itself
+}
 
 // New declares the operations of the login host.
 func New(o Options) *operation.Table {
-	f := &face{o}
-	t := &operation.Table{Face: f}
-	f.declareDocuments(t)
-	f.declareTokens(t)
-	f.declareRuns(t)
-	return t
+	f := &face{Options: o}
+	f.table = &operation.Table{Face: f}
+	f.declareDocuments(f.table)
+	f.declareTokens(f.table)
+	f.declareRuns(f.table)
+	return f.table
 }
 
 func (f *face) Name() string { return "login" }
@@ -70,8 +74,30 @@ func (f *face) Locate(*db.Tx, *operation.Call) (resource.Scope, error) { return 
 func (f *face) Admit(*operation.Call) error                            { return nil }
 
 // BadToken is reached only where no operation was found, since all of them are anonymous.
-func (f *face) BadToken(*operation.Call, *identity.TokenError) *apierr.Error {
-	return apierr.NotFound("NotFound", "There is no such endpoint.")
+func (f *face) BadToken(c *operation.Call, _ *identity.TokenError) *apierr.Error {
+	allow := strings.Join(f.methods(c.Path()), ", ")
+	if allow == "" {
+		return apierr.NotFound("NotFound", "There is no such endpoint.")
+	}
+	e := apierr.New(apierr.MethodNotAllowedKind, "MethodNotAllowed", "The endpoint only accepts %s requests.", allow)
+	e.Allow = allow
+	return e
+}
+
+// methods are those that anybody may use at a path in canonical form. The paths of this package
+// have no optional parts, so that segments compare one by one.
+func (f *face) methods(path string) (methods []string) {
+	have := strings.Split(path, "/")
+	for _, op := range f.table.Ops {
+		matches := slices.EqualFunc(strings.Split(op.Path, "/"), have, func(want, have string) bool {
+			return strings.HasPrefix(want, "{") || strings.EqualFold(want, have)
+		})
+		if matches && op.Access == operation.Anonymous {
+			methods = append(methods, op.Method)
+		}
+	}
+	slices.Sort(methods)
+	return slices.Compact(methods)
 }
 
 func (f *face) Headers(c *operation.Call, h http.Header) {

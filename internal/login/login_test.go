@@ -63,7 +63,7 @@ func newBench(t *testing.T) *bench {
 		pipeline: &operation.Pipeline{
 			DB: d, Authz: &authz.Store{Ring: store.Ring, Tenant: testTenant, Identity: store}, Issuer: issuer, Families: families,
 			Counter: &audit.Counter{}, Log: slog.New(slog.DiscardHandler), Node: "test",
-			Observe: func(string, string, int, time.Duration) {},
+			Observe: func(string, string, int, time.Duration) {}, OnTampered: func() {},
 		},
 	}
 	b.addApplication()
@@ -251,8 +251,8 @@ func TestUnknownEndpoint(t *testing.T) {
 	b := newBench(t)
 	for _, a := range []ask{
 		{method: "GET", host: "login.localhost:8443", path: "/"},
-		{method: "GET", host: "login.localhost:8443", path: "/" + testTenant + "/oauth2/v2.0/token"},
 		{method: "PUT", host: "login.localhost:8443", path: "/runs/x", body: "{}"},
+		{method: "PATCH", host: "login.localhost:8443", path: "/runs/x"}, // known on the local socket alone
 		{method: "GET", host: "login.localhost:8443", path: "/nothing", header: map[string]string{"Authorization": "Bearer x"}},
 	} {
 		if got := b.do(b.login, a); got.status != http.StatusNotFound || got.text("error") != "invalid_request" {
@@ -261,5 +261,36 @@ func TestUnknownEndpoint(t *testing.T) {
 	}
 	if n := len(b.entries()); n != 0 {
 		t.Errorf("strangers left %d audit entries, want none", n)
+	}
+}
+
+// A known path says which methods it takes.
+func TestWrongMethod(t *testing.T) {
+	b := newBench(t)
+	for _, tt := range []struct{ method, path, allow string }{
+		{"GET", tokenV2, "POST"},
+		{"GET", "//" + strings.ToUpper(testTenant) + "/OAUTH2/v2.0/token/", "POST"},
+		{"PUT", tokenV1, "POST"},
+		{"DELETE", tokenADFS, "POST"},
+		{"GET", "/" + otherGUID + "/oauth2/v2.0/token", "POST"}, // before the tenant is looked at
+		{"POST", "/" + testTenant + "/v2.0/.well-known/openid-configuration", "GET"},
+		{"POST", "/common/discovery/instance", "GET"},
+	} {
+		for _, authorization := range []string{"", "Bearer x"} {
+			got := b.do(b.login, ask{method: tt.method, host: loginHost, path: tt.path, header: map[string]string{
+				"client-request-id": otherGUID, "Authorization": authorization,
+			}})
+			checkRefusal(t, tt.method+" "+tt.path, got, 900561, http.StatusMethodNotAllowed, "invalid_request")
+			if got.header.Get("Allow") != tt.allow || !strings.Contains(got.text("error_description"), "only accepts "+tt.allow+" requests") {
+				t.Errorf("%s %s: Allow %q, %s; want %s", tt.method, tt.path, got.header.Get("Allow"), got.raw, tt.allow)
+			}
+		}
+	}
+	if n := len(b.entries()); n != 0 {
+		t.Errorf("strangers left %d audit entries, want none", n)
+	}
+	local := b.do(b.login, ask{method: "PATCH", host: loginHost, path: "/runs/x", local: true})
+	if local.status != http.StatusMethodNotAllowed || local.header.Get("Allow") != "DELETE, PUT" {
+		t.Errorf("PATCH of a run = %d %s, Allow %q; want 405 and DELETE, PUT", local.status, local.raw, local.header.Get("Allow"))
 	}
 }

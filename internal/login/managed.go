@@ -27,23 +27,28 @@ type managedFace struct{ face }
 
 // NewManaged declares the operations of the managed identity endpoint.
 func NewManaged(o Options) *operation.Table {
-	f := &managedFace{face{o}}
-	t := &operation.Table{Face: f}
-	operation.Handle(t, operation.Op{
+	f := &managedFace{face{Options: o}}
+	f.table = &operation.Table{Face: f}
+	operation.Handle(f.table, operation.Op{
 		Name: "ManagedIdentityTokenAppService", Method: "GET", Path: appServicePath, Access: operation.Anonymous,
 		Summary: "Get a token of a run's identity (App Service form); the header X-IDENTITY-HEADER has the run's secret.",
 	}, f.appServiceToken)
-	operation.Handle(t, operation.Op{
+	operation.Handle(f.table, operation.Op{
 		Name: "ManagedIdentityToken", Method: "GET", Path: imdsPath, Access: operation.Anonymous,
 		Summary: "Get a token of a managed identity (IMDS form), for processes of the server's own user.",
 	}, f.imdsToken)
-	return t
+	return f.table
 }
 
 func (f *managedFace) Name() string { return "identity" }
 
-func (f *managedFace) BadToken(*operation.Call, *identity.TokenError) *apierr.Error {
-	return apierr.BadRequest("unknown_source", "There is no such endpoint; want GET %s or %s.", appServicePath, imdsPath)
+// BadToken is reached only where no operation was found. A wrong path is 401, as in the service; a
+// wrong method is one of the wrong requests, which are 400.
+func (f *managedFace) BadToken(c *operation.Call, _ *identity.TokenError) *apierr.Error {
+	if allow := f.methods(c.Path()); len(allow) > 0 {
+		return apierr.BadRequest("invalid_request", "The method is not allowed here; want %s.", strings.Join(allow, ", "))
+	}
+	return apierr.Unauthenticated("unknown_source", "There is no such endpoint; want GET %s or %s.", appServicePath, imdsPath)
 }
 
 func (f *managedFace) Headers(_ *operation.Call, h http.Header) {
@@ -78,7 +83,11 @@ func (f *managedFace) Refuse(c *operation.Call, e *apierr.Error, _ http.Header) 
 	if strings.HasPrefix(strings.ToLower(c.Path()), appServicePath) {
 		return status, AppServiceError{status, e.Message, c.RequestID}
 	}
-	return status, IMDSError{e.Code, e.Message}
+	code := e.Code
+	if code == "BadParameter" { // the pipeline's word for a query that it cannot read
+		code = "invalid_request"
+	}
+	return status, IMDSError{code, e.Message}
 }
 
 // An AppServiceAnswer is a token in the App Service form; the number is a string.
@@ -182,6 +191,9 @@ func isOwnName(h resource.Host) bool {
 // managedToken issues a token for the resource of the query to the identity that find finds. If
 // the query names an identity too, it must be that one: never another identity's token.
 func (f *managedFace) managedToken(ctx context.Context, c *operation.Call, find func(*db.Tx) (identity.Principal, error)) (issued, error) {
+	if _, err := operation.ParseVersion(c.Query.Get("api-version")); err != nil {
+		return issued{}, apierr.BadRequest("invalid_request", "The query parameter api-version is missing or no version; want for example 2018-02-01, or 2019-08-01 in the App Service form.")
+	}
 	if len(c.Query["resource"]) != 1 || c.Query.Get("resource") == "" {
 		return issued{}, apierr.BadRequest("invalid_request", "The query parameter resource is missing or stands more than once.")
 	}

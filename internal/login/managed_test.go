@@ -84,20 +84,32 @@ func TestIMDSRefusals(t *testing.T) {
 		"another user":        {func(a *ask) { a.uid = other }, "invalid_request", "user"},
 		"an unknown user":     {func(a *ask) { a.uid = nobody }, "invalid_request", "off here"},
 		"no way to tell":      {func(a *ask) { a.uid = nil }, "invalid_request", "off here"},
-		"no resource":         {func(a *ask) { a.query = "" }, "invalid_request", "resource"},
+		"no resource":         {func(a *ask) { a.query = "api-version=2018-02-01" }, "invalid_request", "resource"},
+		"no version":          {func(a *ask) { a.query = "resource=" + vault }, "invalid_request", "api-version"},
+		"an empty version":    {func(a *ask) { a.query = "api-version=&resource=" + vault }, "invalid_request", "api-version"},
+		"no version at all":   {func(a *ask) { a.query = "api-version=latest&resource=" + vault }, "invalid_request", "api-version"},
 		"two resources":       {func(a *ask) { a.query = query("&resource=x") }, "invalid_request", "resource"},
-		"unknown resource":    {func(a *ask) { a.query = "resource=https://storage.azure.com/&client_id=" }, "invalid_request", "Multiple"},
+		"two versions":        {func(a *ask) { a.query = query("&api-version=x") }, "invalid_request", "api-version"},
+		"unknown resource":    {func(a *ask) { a.query = "api-version=2018-02-01&resource=https://storage.azure.com/&client_id=" }, "invalid_request", "Multiple"},
 		"several identities":  {nil, "invalid_request", "Multiple user assigned identities exist"},
 		"unknown client id":   {func(a *ask) { a.query = query("&client_id=" + otherGUID) }, "invalid_request", "Identity not found"},
 		"a service principal": {func(a *ask) { a.query = query("&client_id=" + b.app.AppID) }, "invalid_request", "Identity not found"},
 		"disabled":            {func(a *ask) { a.query = query("&client_id=" + off.AppID) }, "invalid_request", "Identity not found"},
-		"unknown path":        {func(a *ask) { a.path = "/metadata/instance" }, "unknown_source", "endpoint"},
-		"another method":      {func(a *ask) { a.method = "POST" }, "unknown_source", "endpoint"},
-		"a token":             {func(a *ask) { a.path = "/"; a.header["Authorization"] = "Bearer x" }, "unknown_source", "endpoint"},
+		"another method":      {func(a *ask) { a.method = "POST" }, "invalid_request", "want GET"},
 	} {
 		got := b.do(b.managed, imds(tt.edit))
 		if got.status != 400 || got.text("error") != tt.word || !strings.Contains(got.text("error_description"), tt.saysA) {
 			t.Errorf("%s: %d %s, want 400 %s, %q", name, got.status, got.raw, tt.word, tt.saysA)
+		}
+	}
+	for name, edit := range map[string]func(a *ask){
+		"unknown path": func(a *ask) { a.path = "/metadata/instance" },
+		"no path":      func(a *ask) { a.path = "/"; a.header["Authorization"] = "Bearer x" },
+		"no header":    func(a *ask) { a.path = imdsPath + "x"; a.header = nil },
+	} {
+		got := b.do(b.managed, imds(edit))
+		if got.status != 401 || got.text("error") != "unknown_source" || !strings.Contains(got.text("error_description"), "no such endpoint") {
+			t.Errorf("%s: %d %s, want 401 unknown_source", name, got.status, got.raw)
 		}
 	}
 	if n := len(b.entries()); n != 0 {
@@ -114,7 +126,7 @@ func TestIMDSDefault(t *testing.T) {
 	if got.status != http.StatusOK || got.text("client_id") != dev.AppID {
 		t.Errorf("default identity: %d %s, want 200 and client %s", got.status, got.raw, dev.AppID)
 	}
-	got = b.do(b.managed, imds(func(a *ask) { a.query = "resource=https://storage.azure.com/" }))
+	got = b.do(b.managed, imds(func(a *ask) { a.query = "api-version=2018-02-01&resource=https://storage.azure.com/" }))
 	if got.status != 400 || got.text("error") != "invalid_resource" || !strings.HasPrefix(got.text("error_description"), "AADSTS50001: ") {
 		t.Errorf("unknown resource: %d %s, want 400 invalid_resource AADSTS50001", got.status, got.raw)
 	}
@@ -164,9 +176,15 @@ func TestAppServiceToken(t *testing.T) {
 			t.Errorf("%s: audit entry of %s by %s", name, e.Operation, e.ObjectID)
 		}
 	}
-	b.update(func(tx *db.Tx) error { return b.store.DeletePrincipal(tx, dev.ObjectID) })
 	got := b.do(b.managed, ask{
 		method: "GET", host: "127.0.0.1:8440", path: appServicePath, query: "resource=" + vault, header: map[string]string{"X-IDENTITY-HEADER": runSecret},
+	})
+	if got.status != 400 || !strings.Contains(got.text("message"), "api-version") {
+		t.Errorf("no version: %d %s, want 400 and what is missing", got.status, got.raw)
+	}
+	b.update(func(tx *db.Tx) error { return b.store.DeletePrincipal(tx, dev.ObjectID) })
+	got = b.do(b.managed, ask{
+		method: "GET", host: "127.0.0.1:8440", path: appServicePath, query: "api-version=2019-08-01&resource=" + vault, header: map[string]string{"X-IDENTITY-HEADER": runSecret},
 	})
 	if got.status != 400 || got.text("message") != "Identity not found" {
 		t.Errorf("deleted identity: %d %s, want 400 Identity not found", got.status, got.raw)

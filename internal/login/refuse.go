@@ -16,11 +16,14 @@ import (
 var kinds = map[apierr.Kind]struct{ number, status int }{
 	apierr.BadRequestKind:       {identity.CodeMalformedRequest, http.StatusBadRequest},
 	apierr.NotFoundKind:         {identity.CodeMalformedRequest, http.StatusNotFound},
-	apierr.MethodNotAllowedKind: {identity.CodeMalformedRequest, http.StatusMethodNotAllowed},
+	apierr.MethodNotAllowedKind: {codeWrongMethod, http.StatusMethodNotAllowed},
 	apierr.TooLargeKind:         {identity.CodeMalformedRequest, http.StatusRequestEntityTooLarge},
 	apierr.UnavailableKind:      {identity.CodeUnavailable, http.StatusServiceUnavailable},
 	apierr.InternalKind:         {identity.CodeServerFault, http.StatusInternalServerError},
 }
+
+// codeWrongMethod is the number of a request by another method than the endpoint takes.
+const codeWrongMethod = 900561
 
 func missing(field string) error {
 	return identity.NewSignInError(identity.CodeMissingParameter, field)
@@ -51,7 +54,7 @@ func (f *face) Refuse(c *operation.Call, e *apierr.Error, h http.Header) (int, a
 	noStore(h)
 	h.Del("Access-Control-Allow-Origin")
 	if c.Op != nil && c.Op.Access == operation.Local {
-		return kinds[e.Kind].status, localError{localErrorDetail{e.Code, e.Message}}
+		return kinds[e.Kind].status, localError{localErrorDetail{e.Code, ownWords(e.Message)}}
 	}
 	refusal := signInError(e)
 	if scheme, _, _ := strings.Cut(c.Header("Authorization"), " "); refusal.Status == http.StatusUnauthorized && strings.EqualFold(scheme, "Basic") {
@@ -75,7 +78,19 @@ func signInError(e *apierr.Error) *identity.SignInError {
 		return refusal
 	}
 	k := kinds[e.Kind]
-	refusal := identity.NewSignInError(k.number, e.Message)
+	if k.number == codeWrongMethod {
+		return &identity.SignInError{Status: k.status, OAuth: "invalid_request", Code: k.number, Message: e.Message}
+	}
+	refusal := identity.NewSignInError(k.number, ownWords(e.Message))
 	refusal.Status = k.status
 	return refusal
+}
+
+// ownWords leaves out the line that the pipeline puts before what is wrong with a body: it is the
+// vaults' ("Property has invalid value"), and forms have no properties.
+func ownWords(message string) string {
+	if _, own, ok := strings.Cut(message, "\r\n"); ok && own != "" {
+		return strings.ToUpper(own[:1]) + own[1:]
+	}
+	return message
 }

@@ -391,11 +391,16 @@ func TestMalformedForm(t *testing.T) {
 	for name, tt := range map[string]struct {
 		body   string
 		status int
+		text   string
 	}{
-		"no form":   {"%%%", 400},
-		"too large": {"grant_type=" + strings.Repeat("x", 65<<10), 413},
+		"no form":         {"%%%", 400, "AADSTS9002313: Invalid request. The body is no form: want application/x-www-form-urlencoded. Trace ID:"},
+		"a broken escape": {"grant_type=client_credentials&client_id=%zz", 400, "AADSTS9002313: Invalid request. The body is no form: want application/x-www-form-urlencoded. Trace ID:"},
+		"too large":       {"grant_type=" + strings.Repeat("x", 65<<10), 413, "AADSTS9002313: Invalid request. The request body is over the limit of 65536 bytes. Trace ID:"},
 	} {
 		got := b.do(b.login, ask{method: "POST", host: loginHost, path: tokenV2, body: tt.body, header: map[string]string{"client-request-id": otherGUID}})
 		checkRefusal(t, name, got, 9002313, tt.status, "invalid_request")
+		if !strings.HasPrefix(got.text("error_description"), tt.text) {
+			t.Errorf("%s: %q, want %q", name, got.text("error_description"), tt.text)
+		}
 	}
 }

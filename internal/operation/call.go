@@ -38,7 +38,8 @@ type Call struct {
 	directory   int64 // the directory revision by which the vault was found
 	tx          *db.Tx
 	endTx       func()
-	committed   bool // the change and its entry are durable
+	remembered  *db.Tx // the transaction of a call that is answered from memory
+	committed   bool   // the change and its entry are durable
 	served      served
 	granted     granted
 	auditName   string // where it is not the operation's own

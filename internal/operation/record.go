@@ -10,6 +10,7 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/audit"
+	"strongroom/internal/db"
 	"strongroom/internal/identity"
 )
 
@@ -37,11 +38,14 @@ func (c *Call) record(ctx context.Context, outcome error) error {
 	} else {
 		refusal := c.refusal(ctx, outcome)
 		status, _ := c.table.Face.Refuse(c, refusal, http.Header{})
-		e = c.entry(status, refusal.Code)
+		e = c.entry(status, cmp.Or(refusal.Audit, refusal.Code))
 		e.MissingAction, e.MissingScope = refusal.Action, audit.Clean(refusal.Scope, maxPath)
 		outcome = refusal
 	}
 	if c.Caller.ObjectID == "" {
+		if outcome != nil && c.remembered != nil && !c.pipeline.DB.IsAlone() {
+			return db.ErrStale // nothing proves it: a key that is not known here may be known elsewhere
+		}
 		if outcome != nil {
 			e.Operation, e.Vault = "Authentication", audit.Clean(c.Host.Vault, 24)
 			c.pipeline.Counter.Add(e)
@@ -49,6 +53,9 @@ func (c *Call) record(ctx context.Context, outcome error) error {
 		return outcome
 	}
 	if c.Op != nil && c.Op.Audit == Counted && outcome == nil {
+		if c.remembered != nil && !c.pipeline.DB.IsAlone() {
+			return db.ErrStale
+		}
 		return nil
 	}
 	if refused, ok := errors.AsType[*apierr.Error](outcome); ok && refused.Kind == apierr.UnavailableKind {
@@ -57,7 +64,16 @@ func (c *Call) record(ctx context.Context, outcome error) error {
 	// The entry is stored even if the caller has hung up meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
 	defer cancel()
-	if err := c.pipeline.DB.Append(ctx, e.Encode()); err != nil {
+	var err error
+	if c.remembered != nil {
+		err = c.pipeline.DB.AppendProven(ctx, c.remembered.Proof(c.Caller.Expires), e.Encode())
+	} else {
+		err = c.pipeline.DB.Append(ctx, e.Encode())
+	}
+	if errors.Is(err, db.ErrStale) {
+		return err
+	}
+	if err != nil {
 		return c.refusal(ctx, err)
 	}
 	return outcome

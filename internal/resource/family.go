@@ -46,7 +46,7 @@ type Host struct {
 	Face   FaceName
 	Vault  string // the vault's name as the caller wrote it, for Face Vault
 	Suffix string // the vault host without its first label, with the port if there was one, as written
-	Text   string // the host as the caller wrote it, with the port if there was one
+	Text   string // the host as the caller wrote it, with the port if there was one and it is not 443
 }
 
 // Families is the ordered list of families; the first is the default one.
@@ -63,7 +63,7 @@ func (fs Families) Resolve(host string) (Host, bool) {
 	name, port := m[1], m[2]
 	lower := strings.ToLower(strings.TrimSuffix(name, "."))
 	for _, f := range fs {
-		h := Host{Family: f, Text: host}
+		h := Host{Family: f, Text: strings.TrimSuffix(host, ":443")}
 		switch {
 		case lower == f.Login || isRegional(lower, f.Login):
 			h.Face = Login

@@ -38,6 +38,7 @@ type Scheduler struct {
 	Pipeline   *operation.Pipeline
 	DataPlane  *operation.Table
 	Management *operation.Table
+	ScrubEvery time.Duration
 }
 
 // A task is something that one node does from time to time.
@@ -53,6 +54,7 @@ func (s *Scheduler) tasks() []task {
 		{"purge-secrets", 10 * time.Second, s.purgeSecrets},
 		{"purge-vaults", 10 * time.Second, s.purgeVaults},
 		{"prune-events", time.Minute, s.pruneEvents},
+		{"scrub", s.ScrubEvery, s.Scrub},
 		{"signing-keys", time.Hour, func(ctx context.Context) error { return s.Issuer.EnsureSigningKey(ctx, s.DB) }},
 	}
 }

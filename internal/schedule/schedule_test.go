@@ -58,12 +58,12 @@ func newScheduler(t *testing.T, d *db.DB) *Scheduler {
 	s := &Scheduler{
 		DB: d, Log: slog.New(slog.DiscardHandler), Node: "node1",
 		Vaults: &vaults.Store{Ring: ring, Tenant: tenant, Authz: rights}, Secrets: &secrets.Store{Ring: ring, Tenant: tenant},
-		Issuer: identity.NewIssuer(directory, families, time.Hour, 30*24*time.Hour),
+		Issuer: identity.NewIssuer(directory, families, time.Hour, 30*24*time.Hour), ScrubEvery: time.Minute,
 	}
 	s.Vaults.Contents = []func(*db.Tx, string) error{s.Secrets.PurgeAll}
 	s.Pipeline = &operation.Pipeline{
 		DB: d, Authz: rights, Issuer: s.Issuer, Families: families, Counter: &audit.Counter{}, Log: s.Log, Node: s.Node,
-		Observe: func(string, string, int, time.Duration) {},
+		Observe: func(string, string, int, time.Duration) {}, OnTampered: func() {},
 	}
 	s.DataPlane = dataplane.New(dataplane.Options{Ring: ring, Vaults: s.Vaults, Secrets: s.Secrets, ChallengeTenant: tenant})
 	s.Management = arm.New(arm.Options{
@@ -269,7 +269,7 @@ func TestRun(t *testing.T) {
 		defer deadline.Stop()
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
-		for s.left(t, `SELECT name FROM leases ORDER BY name`) != "number prune-events purge-secrets purge-vaults signing-keys" ||
+		for s.left(t, `SELECT name FROM leases ORDER BY name`) != "number prune-events purge-secrets purge-vaults scrub signing-keys" ||
 			s.left(t, `SELECT scope FROM revisions WHERE scope = 'audit' AND members > 0`) == "" || s.left(t, `SELECT key_id FROM signing_keys`) == "" {
 			select {
 			case <-deadline.C:

@@ -14,6 +14,15 @@ import (
 // refused, and a disabled latest one hides older ones. Dates do not matter here: an expired
 // secret can be read (Key Vault REST, "Secret attributes").
 func (s *Store) Get(tx *db.Tx, vault vaults.Vault, name, version string) (Secret, error) {
+	scope, key := db.VaultRevision(vault.ID), strings.ToLower(name)
+	revision, err := tx.RevisionOf(scope)
+	if err != nil {
+		return Secret{}, err
+	}
+	row, version := db.Secrets.Key(vault.ID, key), strings.ToLower(version)
+	if v, ok := s.opened.get(scope, revision, row, key, version); ok && tx.ReadOnly() {
+		return v, nil
+	}
 	h, v, err := s.version(tx, vault.ID, name, version)
 	if err != nil {
 		return Secret{}, err
@@ -21,7 +30,13 @@ func (s *Store) Get(tx *db.Tx, vault vaults.Vault, name, version string) (Secret
 	if !v.Enabled {
 		return Secret{}, apierr.Forbidden("SecretDisabled", "Operation get is not allowed on a disabled secret.")
 	}
-	return v, s.open(vault, h.nameKey, &v)
+	if err := s.open(vault, h.nameKey, &v); err != nil {
+		return Secret{}, err
+	}
+	if tx.ReadOnly() {
+		s.opened.put(scope, revision, row, item{key, version, v})
+	}
+	return v, nil
 }
 
 // version reads a version of a living secret: the latest unless one is named.

@@ -35,6 +35,8 @@ const MaxDate = 253402300799
 type Store struct {
 	Ring   *envelope.Ring
 	Tenant string
+
+	opened cache
 }
 
 // A Secret is one version of a secret.

@@ -45,7 +45,19 @@ type app struct {
 	files      *localca.Files // or ca
 }
 
-func newApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err error) {
+// newApp opens the app of a server, if the database is as far as this node has seen it.
+func newApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
+	a, err := openApp(ctx, o, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.checkProgress(ctx); err != nil {
+		return nil, errors.Join(err, a.db.Close())
+	}
+	return a, nil
+}
+
+func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err error) {
 	if err := makeDataDir(o.Config); err != nil {
 		return nil, err
 	}
@@ -90,6 +102,7 @@ func (a *app) build(ctx context.Context) error {
 	a.identity = &identity.Store{Ring: ring, Tenant: tenant}
 	rights := &authz.Store{Ring: ring, Tenant: tenant, Identity: a.identity}
 	secretStore := &secrets.Store{Ring: ring, Tenant: tenant}
+	secretStore.Watch(a.db)
 	vaultStore := &vaults.Store{
 		Ring: ring, Tenant: tenant, Authz: rights,
 		Contents: []func(*db.Tx, string) error{secretStore.PurgeAll},
@@ -102,9 +115,11 @@ func (a *app) build(ctx context.Context) error {
 	a.pipeline = &operation.Pipeline{
 		DB: a.db, Authz: rights, Issuer: issuer, Families: a.families, Counter: a.counter,
 		Log: a.log, Node: node, Observe: a.metrics.request,
+		OnTampered: a.metrics.tampered.Inc,
 	}
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: vaultStore, Secrets: secretStore, Issuer: issuer, Pipeline: a.pipeline,
+		ScrubEvery: a.config.ScrubInterval,
 	}
 	challengeTenant := tenant
 	if a.config.Tokens.ChallengeTenant == "adfs" {

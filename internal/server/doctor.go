@@ -129,9 +129,30 @@ func checkStorage(ctx context.Context, cfg config.Config) []Finding {
 		_, err = loadRing(ctx, d, root, dep.id)
 	}
 	if err != nil {
-		return append(out, bad("root_key", "set root_key.file to this deployment's key, mode 600, outside data_dir", "%v", err))
+		return append(out, bad(rootKeySetting(cfg), mendRootKey(cfg, dep), "%v", err))
 	}
-	return append(out, good("root_key", "opens the keyring"))
+	return append(out, good(rootKeySetting(cfg), "opens the keyring"))
+}
+
+// rootKeySetting is the setting by which the root key is found.
+func rootKeySetting(cfg config.Config) string {
+	if cfg.RootKey.PassphraseFile != "" {
+		return "root_key.passphrase_file"
+	}
+	return "root_key.file"
+}
+
+// mendRootKey goes by what the deployment was made with, which the settings may contradict.
+func mendRootKey(cfg config.Config, dep deployment) string {
+	given := rootKeySetting(cfg)
+	made, mend := "root_key.file", "set root_key.file to this deployment's key, mode 600, outside data_dir"
+	if dep.passphrase != "" {
+		made, mend = "root_key.passphrase_file", "set root_key.passphrase_file to a file with this deployment's passphrase, mode 600"
+	}
+	if given != made {
+		mend += ", in place of " + given
+	}
+	return mend
 }
 
 // checkClock compares the database's clock, by which leases and dates are judged, with ours.

@@ -29,7 +29,7 @@ func TestSecretLimits(t *testing.T) {
 		{"25601 escapes", text(strings.Repeat(`\u0041`, 25601)), 400, tooLong, 0},
 		{"12800 letters of two bytes", text(strings.Repeat("é", 12800)), 200, "", 25600},
 		{"12801 letters of two bytes", text(strings.Repeat(`\u00e9`, 12801)), 400, tooLong, 0},
-		{"body over its limit", text(strings.Repeat("a", 300<<10)), 413, "RequestBodyTooLarge", 0},
+		{"body over its limit", text(strings.Repeat("a", 400<<10)), 413, "RequestBodyTooLarge", 0},
 		{"255 characters of contentType", `{"value":"x","contentType":"` + strings.Repeat("é", 255) + `"}`, 200, "", 1},
 		{"256 characters of contentType", `{"value":"x","contentType":"` + strings.Repeat("é", 256) + `"}`, 400, "BadParameter", 0},
 		{"tag of 512 characters", tagged(strings.Repeat("é", 512), strings.Repeat("ü", 512)), 200, "", 1},

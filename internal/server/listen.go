@@ -57,6 +57,12 @@ func (a *app) listen() (out []listener, err error) {
 			return out, err
 		}
 	}
+	if a.config.DebugListen != config.Off {
+		if err := open("debug_listen", "tcp", a.config.DebugListen, localConnections, profiler()); err != nil {
+			return out, err
+		}
+		out[len(out)-1].server.Handler = profiler() // a profile takes longer than a request may
+	}
 	if runtime.GOOS == "windows" {
 		return out, nil // no peer credentials there: the command line signs in over HTTPS
 	}
@@ -119,8 +125,10 @@ func (a *app) httpServer(h http.Handler) *http.Server {
 		IdleTimeout:       l.IdleTimeout,
 		MaxHeaderBytes:    l.MaxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: l.ConcurrentStreams},
-		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, bare(c))
+		},
+		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -194,6 +202,14 @@ func (l *limitedListener) Close() error {
 type limitedConn struct {
 	net.Conn
 	release func()
+}
+
+// bare is the connection as the system knows it, by which its peer is found out.
+func bare(c net.Conn) net.Conn {
+	if l, ok := c.(*limitedConn); ok {
+		return l.Conn
+	}
+	return c
 }
 
 func (c *limitedConn) Close() error {

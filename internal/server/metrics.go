@@ -20,6 +20,7 @@ type metrics struct {
 	jobs     prometheus.Histogram
 	records  prometheus.Histogram
 	took     prometheus.Histogram
+	tampered prometheus.Counter
 	waiting  func() int // set before the first scrape
 }
 
@@ -45,6 +46,9 @@ func newMetrics() *metrics {
 			Name: "strongroom_audit_commit_entries", Help: "Audit entries in a commit.",
 			Buckets: prometheus.ExponentialBuckets(1, 2, 9),
 		}),
+		tampered: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "strongroom_tampering_total", Help: "Times that stored data was found to be changed by somebody else.",
+		}),
 		took: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "strongroom_database_commit_duration_seconds", Help: "Time of a commit, from its begin until it is durable.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16),
@@ -53,7 +57,7 @@ func newMetrics() *metrics {
 	queue := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "strongroom_audit_queue", Help: "Writes and audit entries that wait for a commit.",
 	}, func() float64 { return float64(m.waiting()) })
-	m.registry.MustRegister(m.requests, m.latency, m.commits, m.jobs, m.records, m.took, queue,
+	m.registry.MustRegister(m.requests, m.latency, m.commits, m.jobs, m.records, m.took, m.tampered, queue,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

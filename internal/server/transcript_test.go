@@ -64,7 +64,10 @@ type transcript struct {
 	callers map[string]*identity.Caller
 	vars    map[string]string
 	headers http.Header // of the next request
+	paused  func()      // runs while the body of the next request arrives; may be nil
 	from    int64       // the first audit position that belongs to the file
+
+	answered func(*operation.Response) // is told of every answer; may be nil
 }
 
 // roles on vault kv1 by caller.
@@ -135,9 +138,9 @@ func (tr *transcript) send(caller, method, target, body string) *operation.Respo
 	}
 	path, query, _ := strings.Cut(path, "?")
 	r := &operation.Request{
-		Method: method, Path: path, Query: query, Header: tr.headers, Body: strings.NewReader(tr.expand(body)), TLS: "TLS1_3",
+		Method: method, Path: path, Query: query, Header: tr.headers, Body: &pausedBody{tr.paused, strings.NewReader(tr.expand(body))}, TLS: "TLS1_3",
 	}
-	tr.headers = http.Header{}
+	tr.headers, tr.paused = http.Header{}, nil
 	r.Header.Set("User-Agent", "transcript")
 	if strings.HasPrefix(body, "grant_type") {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
@@ -147,7 +150,11 @@ func (tr *transcript) send(caller, method, target, body string) *operation.Respo
 	if version != "" && !strings.Contains(strings.ToLower(query), "version") {
 		r.Query = strings.TrimPrefix(query+"&api-version="+version, "&")
 	}
-	return tr.app.pipeline.Do(tr.t.Context(), table, r)
+	resp := tr.app.pipeline.Do(tr.t.Context(), table, r)
+	if tr.answered != nil {
+		tr.answered(resp)
+	}
+	return resp
 }
 
 // setCaller says who asks and from where: the local socket has no address.
@@ -216,7 +223,18 @@ var (
 
 // play runs the requests of a file in order and then compares the audit lines.
 func (tr *transcript) play(text string) {
+	tr.t.Helper()
 	requests, wantAudit, hasAudit := strings.Cut(text, "-- audit --\n")
+	tr.run(requests)
+	if !hasAudit {
+		tr.t.Fatal("the transcript has no audit section")
+	}
+	tr.compareAudit(strings.Split(strings.TrimSpace(wantAudit), "\n"))
+}
+
+// run sends requests in order and compares their answers.
+func (tr *transcript) run(requests string) {
+	tr.t.Helper()
 	var last *operation.Response
 	var lastLine string
 	for i, line := range strings.Split(requests, "\n") {
@@ -241,8 +259,4 @@ func (tr *transcript) play(text string) {
 			tr.t.Fatalf("%s: not understood: %q", where, line)
 		}
 	}
-	if !hasAudit {
-		tr.t.Fatal("the transcript has no audit section")
-	}
-	tr.compareAudit(strings.Split(strings.TrimSpace(wantAudit), "\n"))
 }

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -19,11 +20,50 @@ var selectVaults = `
 // Named returns the vault of a name that lives. The name decides alone: vault names are unique
 // in a deployment.
 func (s *Store) Named(tx *db.Tx, name string) (Vault, error) {
+	key, revision := strings.ToLower(name), tx.Revision(db.Directory)
+	if v, ok := s.known.get(revision, key); ok && tx.ReadOnly() {
+		return v, nil
+	}
 	v, err := s.named(tx, name)
 	if err == nil && !v.Deleted.IsZero() {
 		err = notFound(name)
 	}
+	if err == nil && tx.ReadOnly() {
+		s.known.put(revision, key, v)
+	}
 	return v, err
+}
+
+// maxKnown bounds the vaults in memory.
+const maxKnown = 10000
+
+// A directory remembers the living vaults that were asked for, at one revision of the directory.
+type directory struct {
+	mu       sync.RWMutex
+	revision int64
+	vaults   map[string]Vault // by name in lower case
+}
+
+func (d *directory) get(revision int64, key string) (Vault, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	if d.revision != revision {
+		return Vault{}, false
+	}
+	v, ok := d.vaults[key]
+	return v, ok
+}
+
+func (d *directory) put(revision int64, key string, v Vault) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if revision < d.revision {
+		return // read before a change that is known by now
+	}
+	if revision > d.revision || d.vaults == nil || len(d.vaults) >= maxKnown {
+		d.revision, d.vaults = revision, map[string]Vault{}
+	}
+	d.vaults[key] = v
 }
 
 // named returns the vault of a name, deleted or not.
@@ -93,6 +133,30 @@ func (s *Store) ListDeleted(tx *db.Tx, subscription string, p Page) ([]Vault, er
 		ORDER BY name_key
 		LIMIT $4`
 	return s.query(tx, q, s.Tenant, strings.ToLower(subscription), p.After, p.Limit)
+}
+
+// IDs returns the ids of all vaults, living and deleted. Rows are not checked.
+func (s *Store) IDs(tx *db.Tx) ([]string, error) {
+	var ids []string
+	err := tx.Query(func(row db.Scanner) error {
+		var id string
+		err := row.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `SELECT vault_id FROM vaults WHERE tenant_id = $1 ORDER BY vault_id`, s.Tenant)
+	if err != nil {
+		return nil, fmt.Errorf("list vaults: %w", err)
+	}
+	return ids, nil
+}
+
+// Scrub proves the rows of all vaults and resource groups.
+func (s *Store) Scrub(tx *db.Tx) error {
+	_, err := s.query(tx, selectVaults+` FROM vaults`)
+	if err == nil {
+		_, err = s.queryGroups(tx, selectGroups+` FROM resource_groups`)
+	}
+	return err
 }
 
 // Due returns the ids of deleted vaults whose date of purge has come. Rows are not checked: the

@@ -26,6 +26,8 @@ type Store struct {
 	// Contents are called by a purge, in its transaction, to remove what other packages keep for
 	// the vault.
 	Contents []func(tx *db.Tx, vaultID string) error
+
+	known directory
 }
 
 // Retention of deleted vaults and objects in days (Key Vault soft-delete overview).

@@ -1,10 +1,9 @@
 // Package structure holds what the layout of the code promises: which package may import which,
-// how long functions are, and that the documented walk names functions that exist.
+// how long functions are, and that the documented walks are ways that the code goes.
 package structure
 
 import (
 	"bytes"
-	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -12,7 +11,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,7 +34,7 @@ var layers = []struct {
 	{"domain", true, []string{"internal/vaults", "internal/secrets"}},
 	{"fabric", true, []string{"internal/identity", "internal/authz", "internal/audit", "internal/event"}},
 	{"ground", true, []string{
-		"internal/apierr", "internal/resource", "internal/db", "internal/envelope", "internal/config",
+		"internal/apierr", "internal/resource", "internal/envelope", "internal/db", "internal/config",
 		"internal/localca", "internal/peer", "internal/childproxy",
 	}},
 }
@@ -100,56 +98,6 @@ func TestFunctionLengths(t *testing.T) {
 	if median > 14 {
 		t.Errorf("median length of a function is %d lines; want about ten", median)
 	}
-}
-
-// TestArchitectureWalk holds the walks of docs/architecture.md to the code: each stop is written
-// as `package.Function` or `package.(Type).Method`, and must exist.
-func TestArchitectureWalk(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(root, "docs/architecture.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	names := declared(t)
-	stop := regexp.MustCompile("(?m)^([0-9]+)\\. `([a-z]+\\.[^`]+)`")
-	for _, walk := range []string{"## The way of a read", "## The way of a write"} {
-		_, section, ok := strings.Cut(string(text), walk)
-		if !ok {
-			t.Fatalf("docs/architecture.md has no section %q", walk)
-		}
-		section, _, _ = strings.Cut(section, "\n## ")
-		stops := stop.FindAllStringSubmatch(section, -1)
-		if len(stops) != 5 {
-			t.Errorf("%s: %d stops from socket to SQL, want 5", walk, len(stops))
-		}
-		for _, s := range stops {
-			if !names[s[2]] {
-				t.Errorf("%s: stop %s: %s does not exist", walk, s[1], s[2])
-			}
-		}
-	}
-}
-
-// declared lists functions as package.Function and methods as package.(Type).Method.
-func declared(t *testing.T) map[string]bool {
-	names := map[string]bool{}
-	eachFile(t, func(file string, f *ast.File) {
-		for _, decl := range f.Decls {
-			fn, ok := decl.(*ast.FuncDecl)
-			if !ok {
-				continue
-			}
-			name := f.Name.Name + "." + fn.Name.Name
-			if fn.Recv != nil && len(fn.Recv.List) > 0 {
-				kind := fn.Recv.List[0].Type
-				if star, ok := kind.(*ast.StarExpr); ok {
-					kind = star.X
-				}
-				name = fmt.Sprintf("%s.(%s).%s", f.Name.Name, kind, fn.Name.Name)
-			}
-			names[name] = true
-		}
-	})
-	return names
 }
 
 var fileSets = map[string]*token.FileSet{}

@@ -1,0 +1,75 @@
+package secrets
+
+import (
+	"fmt"
+
+	"strongroom/internal/db"
+	"strongroom/internal/envelope"
+)
+
+// Scrub proves a part of what a vault holds: that no secret and no version of one is missing,
+// forged or brought back. It stops at the first that is. The parts of a vault are those of its
+// digest, from 0 to db.VaultParts.
+func (s *Store) Scrub(tx *db.Tx, vaultID string, part int) error {
+	if err := tx.ProvePart(db.VaultRevision(vaultID), part); err != nil {
+		return err
+	}
+	heads, err := s.heads(tx, vaultID, part)
+	if err != nil {
+		return err
+	}
+	const q = `
+		SELECT ` + latestColumns + `
+		FROM secrets h
+		JOIN secret_versions v ON v.vault_id = h.vault_id AND v.name_key = h.name_key
+		WHERE h.vault_id = $1 AND h.part = $2`
+	rows, err := s.rows(tx, vaultID, q, vaultID, part)
+	if err != nil {
+		return err
+	}
+	versions := map[string][][]byte{}
+	for _, r := range rows {
+		versions[r.h.nameKey] = append(versions[r.h.nameKey], r.v.mac)
+	}
+	for _, h := range heads {
+		if err := s.vouches(vaultID, h, versions[h.nameKey]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heads reads the heads of a part and proves each.
+func (s *Store) heads(tx *db.Tx, vaultID string, part int) ([]head, error) {
+	var out []head
+	const q = `SELECT ` + headColumns + ` FROM secrets h WHERE h.vault_id = $1 AND h.part = $2`
+	err := tx.Query(func(row db.Scanner) error {
+		var h head
+		err := row.Scan(h.into()...)
+		out = append(out, h)
+		return err
+	}, q, vaultID, part)
+	if err != nil {
+		return nil, fmt.Errorf("read the heads of secrets: %w", err)
+	}
+	for _, h := range out {
+		if err := checkHead(tx, vaultID, h); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// vouches says whether the versions of a secret, given by the MACs of their rows, are those that
+// its head vouches for.
+func (s *Store) vouches(vaultID string, h head, macs [][]byte) error {
+	want, err := s.Ring.OpenDigest(h.versions, versionSet(vaultID, h), h.generation, h.newest)
+	if err != nil {
+		return err
+	}
+	got, err := s.Ring.Fold(want.Empty(), 0, nil, macs)
+	if err == nil && (!got.Equal(want) || int64(len(macs)) != h.newest) {
+		err = fmt.Errorf("secret %s in vault %s: its versions are not those that its head vouches for: %w", h.nameKey, vaultID, envelope.ErrTampered)
+	}
+	return err
+}

@@ -1,0 +1,138 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"strongroom/internal/audit"
+	"strongroom/internal/config"
+	"strongroom/internal/db"
+	"strongroom/internal/operation"
+)
+
+// A Progress says how far the database had come when this node last looked. It is kept outside the
+// database: nothing inside can tell that the whole of it was put back to yesterday, with revoked
+// rights and old values alive again.
+type Progress struct {
+	Deployment    string `json:"deployment"`
+	Authorisation int64  `json:"authorisation"` // revision
+	Directory     int64  `json:"directory"`     // revision
+	Entries       int64  `json:"entries"`       // of the audit log
+}
+
+// rememberEvery is how often the progress is written down, if it has moved.
+const rememberEvery = 5 * time.Second
+
+func progressFile(cfg config.Config) string { return filepath.Join(cfg.DataDir, "progress.json") }
+
+func (a *app) readProgress(ctx context.Context) (Progress, error) {
+	p := Progress{Deployment: a.deployment.id}
+	err := a.db.View(ctx, func(tx *db.Tx) (err error) {
+		p.Authorisation, p.Directory = tx.Revision(db.Authorisation), tx.Revision(db.Directory)
+		p.Entries, err = audit.Last(tx)
+		return err
+	})
+	return p, err
+}
+
+// checkProgress refuses a database that lies behind what this node has seen.
+func (a *app) checkProgress(ctx context.Context) error {
+	b, err := os.ReadFile(progressFile(a.config))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // a new node, or one that has not served yet
+	}
+	var had Progress
+	if err == nil {
+		err = json.Unmarshal(b, &had)
+	}
+	if err != nil {
+		return fmt.Errorf("read how far the database had come: %w", err)
+	}
+	now, err := a.readProgress(ctx)
+	if err != nil || had.Deployment != now.Deployment {
+		return err // another deployment's: this folder was used before
+	}
+	if now.Authorisation >= had.Authorisation && now.Directory >= had.Directory && now.Entries >= had.Entries {
+		return nil
+	}
+	return fmt.Errorf("the database lies behind what this node has seen: revision %d of authorisation, %d of the directory and %d audit entries, but there were %d, %d and %d. "+
+		"Somebody has put an old state in its place. If that was you, with a dump or a backup, say so: strongroom restore --confirm",
+		now.Authorisation, now.Directory, now.Entries, had.Authorisation, had.Directory, had.Entries)
+}
+
+// remember writes the progress down while the server runs, and once at its end.
+func (a *app) remember(ctx context.Context) error {
+	tick := time.NewTicker(rememberEvery)
+	defer tick.Stop()
+	var last Progress
+	for {
+		done := false
+		select {
+		case <-ctx.Done():
+			done = true
+		case <-tick.C:
+		}
+		read, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberEvery)
+		now, err := a.readProgress(read)
+		cancel()
+		if err == nil && now != last {
+			if err = now.store(a.config); err == nil {
+				last = now
+			}
+		}
+		if err != nil {
+			a.log.LogAttrs(ctx, slog.LevelWarn, "how far the database has come was not written down", slog.Any("error", err))
+		}
+		if done {
+			return nil
+		}
+	}
+}
+
+// store writes the file in one step, so that a crash leaves the old one.
+func (p Progress) store(cfg config.Config) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	temporary := progressFile(cfg) + ".new"
+	f, err := os.OpenFile(temporary, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temporary, progressFile(cfg))
+}
+
+// ConfirmRestore takes the state of the database as the right one, though this node has seen a later
+// one. It leaves an audit entry, and the server must not run.
+func ConfirmRestore(ctx context.Context, o Options) (now Progress, err error) {
+	a, err := openApp(ctx, o, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return now, err
+	}
+	defer func() { err = errors.Join(err, a.db.Close()) }()
+	if now, err = a.readProgress(ctx); err != nil {
+		return now, err
+	}
+	owner := operation.LocalOwner()
+	e := audit.Entry{
+		Time: time.Now().UTC().Truncate(time.Microsecond), RequestID: db.NewGUID(), Operation: "RestoreConfirm", Status: 200,
+		PrincipalKind: string(owner.Kind), ObjectID: owner.ObjectID, Principal: owner.Name, Node: nodeName(),
+		Detail: fmt.Sprintf("authorisation %d, directory %d, entries %d", now.Authorisation, now.Directory, now.Entries),
+	}
+	if err := a.db.Append(ctx, e.Encode()); err != nil {
+		return now, err
+	}
+	return now, now.store(a.config)
+}

@@ -1,0 +1,108 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"testing"
+
+	"strongroom/internal/db"
+)
+
+// A pausedBody is the body of a slow sender: before its first byte something else happens.
+type pausedBody struct {
+	paused func() // may be nil
+	io.Reader
+}
+
+func (b *pausedBody) Read(p []byte) (int, error) {
+	if b.paused != nil {
+		b.paused()
+		b.paused = nil
+	}
+	return b.Reader.Read(p)
+}
+
+// What happens in TestWritesAreJudgedAgain while a body arrives.
+const (
+	payroll = `{"location":"local","properties":{"tenantId":"$tenant","sku":{"family":"A","name":"standard"}}}`
+	grant   = `{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/b86a8fe4-44ce-4948-aee5-eccb2c155cd7","principalId":"$nobody"}}`
+
+	grantPath = "$rg/providers/Microsoft.Authorization/roleAssignments/de500000-0000-4000-8000-000000000009"
+
+	deleteVault = `
+@owner DELETE management:$vaults/$payroll
+200
+`
+	purgeVault = deleteVault + `
+@owner POST management:$sub/providers/Microsoft.KeyVault/locations/local/deletedVaults/$payroll/purge
+200
+`
+	remakeVault = purgeVault + `
+@owner PUT management:$vaults/$payroll ` + payroll + `
+201
+`
+	remakeElsewhere = purgeVault + `
+@owner PUT management:$sub/resourceGroups/theirs/providers/Microsoft.KeyVault/vaults/$payroll ` + payroll + `
+201
+`
+	takeGrant = `
+@owner DELETE management:` + grantPath + `
+200
+`
+	closeFirewall = `
+@owner PATCH management:$vaults/$payroll {"properties":{"networkAcls":{"defaultAction":"Deny"}}}
+200
+`
+	leaveRBAC = `
+@owner PATCH management:$vaults/$payroll {"properties":{"enableRbacAuthorization":false}}
+200
+`
+	deleteIdentity = `
+@owner DELETE management:$rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/nobody
+200
+`
+)
+
+// TestWritesAreJudgedAgain changes what a write was allowed by, while its body arrives. It is
+// refused by what holds then, leaves that in its entry, and stores nothing, not even into the
+// vault that is gone.
+func TestWritesAreJudgedAgain(t *testing.T) {
+	eachApp(t, func(t *testing.T, start func(t *testing.T) *app) {
+		tr := newTranscript(t, start(t))
+		tr.must("owner", "PUT", "management:$sub/resourceGroups/theirs", `{"location":"local"}`)
+		for i, tt := range []struct{ name, caller, meanwhile, answer, entry string }{
+			{"vault remade in another group", "nobody", remakeElsewhere, "403 ForbiddenByRbac", "SecretSet 403 ForbiddenByRbac secrets/setSecret/action | assignment="},
+			{"vault remade in another group of the caller's", "owner", remakeElsewhere, "409 Conflict", "SecretSet 409 Conflict"},
+			{"vault remade", "nobody", remakeVault, "409 Conflict", "SecretSet 409 Conflict"},
+			{"vault deleted", "nobody", deleteVault, "404 VaultNotFound", "SecretSet 404 VaultNotFound"},
+			{"vault purged", "nobody", purgeVault, "404 VaultNotFound", "SecretSet 404 VaultNotFound"},
+			{"grant removed", "nobody", takeGrant, "403 ForbiddenByRbac", "SecretSet 403 ForbiddenByRbac secrets/setSecret/action | assignment="},
+			{"firewall closed", "nobody", closeFirewall, "403 ForbiddenByFirewall", "SecretSet 403 ForbiddenByFirewall"},
+			{"vault switched to access policies", "nobody", leaveRBAC, "403 AccessDenied", "SecretSet 403 AccessDenied"},
+			{"caller deleted", "nobody", deleteIdentity, "401", "SecretSet 401 Unauthorized"},
+		} {
+			t.Run(tt.name, func(t *testing.T) {
+				tr.t = t
+				tr.vars["payroll"] = fmt.Sprintf("payroll%d", i)
+				tr.must("owner", "PUT", "management:$vaults/$payroll", payroll)
+				tr.must("owner", "PUT", "management:"+grantPath, grant)
+				tr.paused = func() {
+					tr.run(tt.meanwhile)
+					tr.from = tr.lastPosition() + 1
+				}
+				tr.play("@" + tt.caller + ` PUT vault.$payroll:/secrets/a {"value":"x"}` + "\n" + tt.answer + "\n-- audit --\n" + tt.entry)
+				if n := countRows(t, tr.app, `SELECT COUNT(*) FROM secrets`) + countRows(t, tr.app, `SELECT COUNT(*) FROM secret_versions`); n != 0 {
+					t.Errorf("%d rows of secrets are stored, want none", n)
+				}
+			})
+		}
+	})
+}
+
+func countRows(t *testing.T, a *app, q string) (n int) {
+	t.Helper()
+	if err := a.db.View(t.Context(), func(tx *db.Tx) error { return tx.QueryRow(q).Scan(&n) }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
