@@ -8,7 +8,7 @@ export GOTOOLCHAIN := local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: run build test check deps conformance torture fuzz generate cross clean
+.PHONY: run build test check deps conformance torture fuzz generate cross clean bench profile
 
 run: build
 	@exec bin/strongroom dev
@@ -41,6 +41,14 @@ fuzz:
 generate:
 	@go test -count=1 ./internal/config -run TestReferenceIsCurrent -update
 	@go test -count=1 ./internal/server -run TestAPIReferenceIsCurrent -update
+
+# How near the server comes to the machine's limit; about 25 minutes. BENCH='-short' is a smoke test.
+bench: build
+	@go run ./test/bench -binary bin/strongroom -write docs/performance.md $(BENCH)
+
+# CPU, allocation, lock and blocking profiles of the server under one row's load.
+profile: build
+	@go run ./test/bench -binary bin/strongroom -profile bin/profile -duration 10s $(BENCH)
 
 cross:
 	@scripts/cross

@@ -30,3 +30,41 @@ func Prove(tx *db.Tx) error {
 	}
 	return tx.ProveSum(numberingScope, macs)
 }
+
+// ProveEntries proves what the entries of at most limit numbered rows say, from a position on, and of
+// all that have no number yet. It returns where to go on: at the beginning again after the end.
+func ProveEntries(tx *db.Tx, from int64, limit int) (next int64, err error) {
+	const numbered = `
+		SELECT position, commit_id, tenant_id, committed_us, entries, records, row_mac FROM journal
+		WHERE position >= $1
+		ORDER BY position
+		LIMIT $2`
+	const waiting = `
+		SELECT 0, commit_id, tenant_id, committed_us, entries, records, row_mac FROM journal
+		WHERE position IS NULL AND committed_us >= $1
+		LIMIT $2`
+	rows := 0
+	prove := func(s db.Scanner) error {
+		var r row
+		if err := s.Scan(&r.position, &r.id, &r.tenant, &r.committed, &r.entries, &r.records, &r.mac); err != nil {
+			return err
+		}
+		if err := r.prove(tx); err != nil {
+			return fmt.Errorf("commit %s at position %d: %w", r.id, r.position, err)
+		}
+		next, rows = r.position+r.entries, rows+1
+		return nil
+	}
+	err = tx.Query(prove, waiting, 0, limit)
+	if err == nil {
+		rows = 0
+		err = tx.Query(prove, numbered, from, limit)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("prove the audit entries: %w", err)
+	}
+	if rows < limit {
+		next = 0
+	}
+	return next, nil
+}

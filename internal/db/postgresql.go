@@ -31,11 +31,16 @@ func openPostgreSQL(o Options) (engine, error) {
 	}
 	cfg.ConnectTimeout = 5 * time.Second
 	cfg.RuntimeParams["application_name"] = "strongroom"
+	// Fixed here, so that nobody can put functions of his own before PostgreSQL's by a setting of the
+	// database: pg_catalog comes first where it is not named.
+	if cfg.RuntimeParams["search_path"] == "" {
+		cfg.RuntimeParams["search_path"] = "public"
+	}
 	return engine{
 		name: PostgreSQL, reads: pool(cfg, o.connections()), writes: pool(cfg, 6), lanes: 2, workers: 2,
 		readIsolation: sql.LevelRepeatableRead, readOnly: true,
 		lockSuffix:  ` FOR UPDATE`,
-		clock:       `SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)`,
+		clock:       `SELECT CAST(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000000 AS BIGINT)`,
 		classify:    classifyPostgreSQL,
 		beforeClose: func() error { return nil },
 		release:     func() error { return nil },

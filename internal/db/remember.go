@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 )
 
@@ -58,6 +59,19 @@ func (g *guard) current(scope string) (int64, bool) {
 	defer g.mu.Unlock()
 	s, ok := g.newest[scope]
 	return s.number, ok
+}
+
+// Newest returns the highest revision that this process has seen of each vault.
+func (d *DB) Newest() map[string]int64 {
+	d.guard.mu.Lock()
+	defer d.guard.mu.Unlock()
+	out := map[string]int64{}
+	for scope, s := range d.guard.newest {
+		if strings.HasPrefix(scope, vaultPrefix) {
+			out[scope] = s.number
+		}
+	}
+	return out
 }
 
 // forgotten is the row of a remembered transaction.

@@ -140,7 +140,7 @@ func (t *Tx) lookUp(set string, part int, key uint64) (mac []byte, found bool, e
 		return nil, false, err
 	}
 	if r.digest == nil {
-		return nil, false, nil
+		return nil, false, t.isThere(set)
 	}
 	base := r
 	if first, ok := t.base[set]; ok {
@@ -153,12 +153,26 @@ func (t *Tx) lookUp(set string, part int, key uint64) (mac []byte, found bool, e
 	if err != nil {
 		return nil, false, err
 	}
+	mac, found = ix.find(key) // before others get hold of the index
 	if len(changes) == 0 {
 		t.db.guard.keep(indexKey{set, part}, ix)
 	}
-	mac, found = ix.find(key)
-	return mac, found, nil
+	return bytes.Clone(mac), found, nil
 }
+
+// isThere refuses a vault's set whose row is gone. It is stored with the vault and goes with it, and
+// nobody asks for the set of a vault that the directory does not have.
+func (t *Tx) isThere(set string) error {
+	r, err := t.read(set)
+	if err == nil && r.number == 0 && strings.HasPrefix(set, vaultPrefix) {
+		err = t.tampered(set, "its row is gone")
+	}
+	return err
+}
+
+// HasSet proves that a vault has its set of rows, for lists: what is empty must not be so because
+// somebody has taken everything away.
+func (t *Tx) HasSet(vaultID string) error { return t.isThere(VaultRevision(vaultID)) }
 
 // loadIndex reads all rows of a part and compares their sum with the digest.
 func (t *Tx) loadIndex(set string, part int) (*index, error) {
@@ -177,6 +191,9 @@ func (t *Tx) loadIndex(set string, part int) (*index, error) {
 // columns are proven by who reads them.
 func (t *Tx) ProvePart(set string, part int) error {
 	r, err := t.read(set)
+	if err == nil {
+		err = t.isThere(set)
+	}
 	if err != nil || r.digest == nil {
 		return err
 	}
@@ -184,10 +201,10 @@ func (t *Tx) ProvePart(set string, part int) error {
 	if err != nil {
 		return err
 	}
-	t.db.guard.keep(indexKey{set, part}, ix)
 	if setParts(set) == 1 && int64(len(ix.entries)) != r.members {
 		return t.tampered(set, fmt.Sprintf("it has %d rows and should have %d", len(ix.entries), r.members))
 	}
+	t.db.guard.keep(indexKey{set, part}, ix)
 	return nil
 }
 

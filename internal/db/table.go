@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"strongroom/internal/envelope"
 )
 
 // A Table is a table of sealed rows: each row carries a MAC over all its columns, in the order
@@ -150,6 +152,12 @@ func (t *Tx) Put(table *Table, old []byte, fields ...any) (mac []byte, err error
 	if old != nil {
 		q, args = table.replace, append(args, old)
 	}
+	set, part := table.setOf(fields)
+	if old != nil && set != "" {
+		if err := t.isMember(set, part, table.rowKey(fields), old, table.name); err != nil {
+			return nil, err
+		}
+	}
 	n, err := t.Exec(q, args...)
 	if err != nil {
 		return nil, fmt.Errorf("store a row of %s: %w", table.name, err)
@@ -157,7 +165,7 @@ func (t *Tx) Put(table *Table, old []byte, fields ...any) (mac []byte, err error
 	if n != 1 {
 		return nil, fmt.Errorf("store a row of %s: the row to replace is not there", table.name)
 	}
-	if set, part := table.setOf(fields); set != "" {
+	if set != "" {
 		err = t.change(set, change{part: part, key: table.rowKey(fields), id: table.rowID(fields), gone: old, come: mac})
 	}
 	return mac, err
@@ -170,7 +178,7 @@ func (t *Tx) Remove(table *Table, where string, args ...any) (n int, err error) 
 		names = append(names, table.columns[i])
 	}
 	// The condition is the caller's constant; the columns are the table's.
-	q := `DELETE FROM ` + table.name + ` WHERE ` + where + ` RETURNING ` + strings.Join(append(names, "row_mac"), ", ")
+	q := `SELECT ` + strings.Join(append(names, "row_mac"), ", ") + ` FROM ` + table.name + ` WHERE ` + where
 	type gone struct {
 		fields []any
 		mac    []byte
@@ -186,6 +194,18 @@ func (t *Tx) Remove(table *Table, where string, args ...any) (n int, err error) 
 		rows = append(rows, r)
 		return err
 	}, q, args...)
+	for i := 0; err == nil && i < len(rows); i++ { // as long as they are there: a part is summed up from its rows
+		if set, part := table.setOf(rows[i].fields); set != "" {
+			err = t.isMember(set, part, table.rowKey(rows[i].fields), rows[i].mac, table.name)
+		}
+	}
+	var deleted int64
+	if err == nil {
+		deleted, err = t.Exec(`DELETE FROM `+table.name+` WHERE `+where, args...)
+	}
+	if err == nil && int(deleted) != len(rows) {
+		err = errMoved
+	}
 	if err != nil {
 		return 0, fmt.Errorf("delete from %s: %w", table.name, err)
 	}
@@ -262,6 +282,12 @@ func ReadRow[T any](tx *Tx, table *Table, scan func(Scanner) (T, Seal, error), q
 		return v, false, err
 	}
 	return all[0], true, nil
+}
+
+// NotAsked is the fault of a database that answers with another row than it was asked for, which is
+// true in itself.
+func (t *Table) NotAsked(asked string) error {
+	return fmt.Errorf("%s: the database answered with another row than %q: %w", t.name, asked, envelope.ErrTampered)
 }
 
 // keyOf is a row's primary key, for messages.

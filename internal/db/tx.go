@@ -129,7 +129,7 @@ func (t *Tx) Lease(name, holder string, ttl time.Duration) (fence int64, ok bool
 		ON CONFLICT (name) DO UPDATE
 		SET fence = leases.fence + CASE WHEN leases.holder = $2 THEN 0 ELSE 1 END,
 			holder = $2, expires_us = $3
-		WHERE leases.holder = $2 OR leases.expires_us < $4
+		WHERE leases.holder = $2 OR leases.expires_us < $4 OR leases.expires_us > $3
 		RETURNING fence`
 	err = t.QueryRow(q, name, holder, t.Now.Add(ttl).UnixMicro(), t.Micros()).Scan(&fence)
 	if errors.Is(err, ErrNoRows) {

@@ -84,8 +84,14 @@ func scanCredential(row db.Scanner) (c Credential, seal db.Seal, err error) {
 
 // ListCredentials returns an application's credentials, ordered by id.
 func (s *Store) ListCredentials(tx *db.Tx, appID string) ([]Credential, error) {
-	return db.ReadRows(tx, db.Credentials, scanCredential,
+	all, err := db.ReadRows(tx, db.Credentials, scanCredential,
 		selectCredentials+`WHERE tenant_id = $1 AND app_id = $2 ORDER BY credential_id`, s.Tenant, idKey(appID))
+	for _, c := range all {
+		if c.AppID != idKey(appID) {
+			return nil, db.Credentials.NotAsked(appID)
+		}
+	}
+	return all, err
 }
 
 // NewClientSecret draws a client secret: 40 characters of base64url, 240 random bits. The hint

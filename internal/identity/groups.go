@@ -107,7 +107,10 @@ func (s *Store) ListMembers(tx *db.Tx, groupID string) ([]Principal, error) {
 
 // Scrub proves the rows of all principals, memberships, applications and credentials.
 func (s *Store) Scrub(tx *db.Tx) error {
-	if _, err := s.LoadDirectory(tx); err != nil {
+	if _, err := db.ReadRows(tx, db.Principals, scanPrincipal, selectPrincipals); err != nil {
+		return err
+	}
+	if _, err := db.ReadRows(tx, db.GroupMembers, scanMember, selectMembers); err != nil {
 		return err
 	}
 	if _, err := db.ReadRows(tx, db.Applications, scanApplication, selectApplications); err != nil {

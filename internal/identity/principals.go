@@ -9,6 +9,7 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 	"strongroom/internal/resource"
 )
 
@@ -56,7 +57,9 @@ func scanPrincipal(row db.Scanner) (p Principal, seal db.Seal, err error) {
 		ResourceID: orEmpty(r.resourceID), Location: orEmpty(r.location), Created: micros(r.created),
 	}
 	if r.tags != nil {
-		err = json.Unmarshal([]byte(*r.tags), &p.Tags)
+		if json.Unmarshal([]byte(*r.tags), &p.Tags) != nil {
+			err = fmt.Errorf("principal %s: its tags cannot be read: %w", p.ObjectID, envelope.ErrTampered)
+		}
 	}
 	return p, seal, err
 }
@@ -84,6 +87,9 @@ func (s *Store) Principal(tx *db.Tx, objectID string) (Principal, error) {
 	if err == nil && !found {
 		err = notFound(objectID)
 	}
+	if err == nil && p.ObjectID != idKey(objectID) {
+		err = db.Principals.NotAsked(objectID)
+	}
 	return p, err
 }
 
@@ -97,8 +103,12 @@ func (s *Store) ByAppID(tx *db.Tx, appID string) (Principal, error) {
 }
 
 func (s *Store) byAppID(tx *db.Tx, appID string) (Principal, bool, error) {
-	return db.ReadRow(tx, db.Principals, scanPrincipal,
+	p, found, err := db.ReadRow(tx, db.Principals, scanPrincipal,
 		selectPrincipals+`WHERE tenant_id = $1 AND app_id = $2`, s.Tenant, idKey(appID))
+	if found && p.AppID != idKey(appID) {
+		err = db.Principals.NotAsked(appID)
+	}
+	return p, found, err
 }
 
 // ListPrincipals returns the principals of a kind, ordered by object id.
@@ -228,8 +238,12 @@ func (s *Store) byResource(tx *db.Tx, resourceID string) (Principal, bool, error
 	if !isPlain(resourceID) {
 		return Principal{}, false, nil
 	}
-	return db.ReadRow(tx, db.Principals, scanPrincipal,
+	p, found, err := db.ReadRow(tx, db.Principals, scanPrincipal,
 		selectPrincipals+`WHERE tenant_id = $1 AND lower(resource_id) = $2`, s.Tenant, strings.ToLower(resourceID))
+	if found && !strings.EqualFold(p.ResourceID, resourceID) {
+		err = db.Principals.NotAsked(resourceID)
+	}
+	return p, found, err
 }
 
 // ListManagedIdentities returns the managed identities at or below an ARM scope, ordered by

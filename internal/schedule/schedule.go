@@ -39,23 +39,26 @@ type Scheduler struct {
 	DataPlane  *operation.Table
 	Management *operation.Table
 	ScrubEvery time.Duration
+
+	proved int64 // position up to which the entries were proven in this round
 }
 
 // A task is something that one node does from time to time.
 type task struct {
 	name  string
 	every time.Duration
+	alone bool // one node at a time
 	run   func(ctx context.Context) error
 }
 
 func (s *Scheduler) tasks() []task {
 	return []task{
-		{"number", time.Second, s.Number},
-		{"purge-secrets", 10 * time.Second, s.purgeSecrets},
-		{"purge-vaults", 10 * time.Second, s.purgeVaults},
-		{"prune-events", time.Minute, s.pruneEvents},
-		{"scrub", s.ScrubEvery, s.Scrub},
-		{"signing-keys", time.Hour, func(ctx context.Context) error { return s.Issuer.EnsureSigningKey(ctx, s.DB) }},
+		{"number", time.Second, true, s.Number},
+		{"purge-secrets", 10 * time.Second, true, s.purgeSecrets},
+		{"purge-vaults", 10 * time.Second, true, s.purgeVaults},
+		{"prune-events", time.Minute, true, s.pruneEvents},
+		{"scrub", s.ScrubEvery, false, s.Scrub}, // whoever holds a lease could keep all from it,
+		{"signing-keys", time.Hour, true, func(ctx context.Context) error { return s.Issuer.EnsureSigningKey(ctx, s.DB) }},
 	}
 }
 
@@ -83,11 +86,14 @@ func (s *Scheduler) Run(ctx context.Context) error {
 
 // once runs a task if its lease can be had.
 func (s *Scheduler) once(ctx context.Context, t task) {
-	held := false
-	err := s.DB.Update(ctx, nil, func(tx *db.Tx) (err error) {
-		_, held, err = tx.Lease(t.name, s.Node, 3*t.every+time.Minute)
-		return err
-	})
+	held := !t.alone
+	var err error
+	if t.alone {
+		err = s.DB.Update(ctx, nil, func(tx *db.Tx) (err error) {
+			_, held, err = tx.Lease(t.name, s.Node, 3*t.every+time.Minute)
+			return err
+		})
+	}
 	if err == nil && held {
 		err = t.run(ctx)
 	}
@@ -96,7 +102,7 @@ func (s *Scheduler) once(ctx context.Context, t task) {
 	}
 }
 
-// Number gives a position to every audit entry that is stored by now.
+// Number gives a position to every audit entry that is stored by now. Forged ones stay without.
 func (s *Scheduler) Number(ctx context.Context) error {
 	for {
 		waiting := false
@@ -107,11 +113,12 @@ func (s *Scheduler) Number(ctx context.Context) error {
 		if err != nil || !waiting {
 			return err
 		}
-		err = s.DB.Update(ctx, audit.NumberingLocks(), func(tx *db.Tx) error {
-			_, err := audit.Number(tx)
+		rows := 0
+		err = s.DB.Update(ctx, audit.NumberingLocks(), func(tx *db.Tx) (err error) {
+			rows, err = audit.Number(tx)
 			return err
 		})
-		if err != nil {
+		if err != nil || rows == 0 {
 			return err
 		}
 	}

@@ -176,7 +176,7 @@ func TestOneNodeDoesATask(t *testing.T) {
 		second.Node = "node2"
 		var ran []string
 		job := func(node string) task {
-			return task{"job", 10 * time.Second, func(context.Context) error {
+			return task{"job", 10 * time.Second, true, func(context.Context) error {
 				ran = append(ran, node)
 				return nil
 			}}
@@ -197,7 +197,7 @@ func TestFailedTaskIsLogged(t *testing.T) {
 	each(t, func(t *testing.T, s *Scheduler) {
 		var log bytes.Buffer
 		s.Log = slog.New(slog.NewTextHandler(&log, nil))
-		s.once(t.Context(), task{"job", time.Second, func(context.Context) error { return apierr.BadRequest("Code", "text") }})
+		s.once(t.Context(), task{"job", time.Second, true, func(context.Context) error { return apierr.BadRequest("Code", "text") }})
 		if !strings.Contains(log.String(), "task=job") || !strings.Contains(log.String(), "Code: text") {
 			t.Errorf("log = %q, want the task and its error", log.String())
 		}
@@ -210,9 +210,10 @@ func TestNumberEverything(t *testing.T) {
 		const rows = 1100
 		s.update(t, func(tx *db.Tx) error {
 			for i := range rows {
-				const q = `INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac) VALUES ($1, '', $2, 1, $3, $3)`
-				record := audit.Entry{Operation: "Test"}.Encode()
-				if _, err := tx.Exec(q, fmt.Sprintf("%032d", i), i, append([]byte{byte(len(record))}, record...)); err != nil {
+				const q = `INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac) VALUES ($1, '', $2, 1, $3, $4)`
+				record, id := audit.Entry{Operation: "Test"}.Encode(), fmt.Sprintf("%032d", i)
+				records := append([]byte{byte(len(record))}, record...)
+				if _, err := tx.Exec(q, id, i, records, tx.Ring().RowMAC(db.JournalTable, id, "", i, 1, records)); err != nil {
 					return err
 				}
 			}
@@ -269,7 +270,7 @@ func TestRun(t *testing.T) {
 		defer deadline.Stop()
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
-		for s.left(t, `SELECT name FROM leases ORDER BY name`) != "number prune-events purge-secrets purge-vaults scrub signing-keys" ||
+		for s.left(t, `SELECT name FROM leases ORDER BY name`) != "number prune-events purge-secrets purge-vaults signing-keys" ||
 			s.left(t, `SELECT scope FROM revisions WHERE scope = 'audit' AND members > 0`) == "" || s.left(t, `SELECT key_id FROM signing_keys`) == "" {
 			select {
 			case <-deadline.C:

@@ -7,6 +7,7 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 	"strongroom/internal/vaults"
 )
 
@@ -62,6 +63,9 @@ func (s *Store) version(tx *db.Tx, vaultID, name, version string) (head, Secret,
 		return head{}, Secret{}, s.missing(tx, vaultID, name, version)
 	}
 	h, v := rows[0].h, rows[0].v
+	if h.nameKey != strings.ToLower(name) || version != "" && v.Version != strings.ToLower(version) {
+		return head{}, Secret{}, notAsked(h)
+	}
 	if h.isDeleted() {
 		return head{}, Secret{}, notFound(name, version)
 	}
@@ -82,6 +86,9 @@ func (s *Store) missing(tx *db.Tx, vaultID, name, version string) error {
 
 // rows runs a query of latestColumns and proves each row.
 func (s *Store) rows(tx *db.Tx, vaultID, q string, args ...any) ([]*row, error) {
+	if err := tx.HasSet(vaultID); err != nil {
+		return nil, err
+	}
 	var out []*row
 	err := tx.Query(func(scanner db.Scanner) error {
 		r := &row{}
@@ -123,8 +130,17 @@ func (s *Store) deleted(tx *db.Tx, vaultID, name string) (Deleted, error) {
 	if len(rows) == 0 || !rows[0].h.isDeleted() {
 		return Deleted{}, deletedNotFound(name)
 	}
+	if rows[0].h.nameKey != strings.ToLower(name) {
+		return Deleted{}, notAsked(rows[0].h)
+	}
 	h, v := rows[0].h, rows[0].v
 	return asDeleted(h, v), s.proveVersion(tx, vaultID, h, v)
+}
+
+// notAsked is the fault of a database that answers with another row than it was asked for, which is
+// true in itself.
+func notAsked(h head) error {
+	return fmt.Errorf("secret %s: the database answered with it when another was asked for: %w", h.nameKey, envelope.ErrTampered)
 }
 
 func isNotFound(err error) bool {

@@ -57,6 +57,9 @@ func (s *Store) readHead(tx *db.Tx, vaultID, name string) (h head, ok bool, err 
 	if err != nil {
 		return head{}, false, fmt.Errorf("read the head of a secret: %w", err)
 	}
+	if h.nameKey != key {
+		return head{}, false, notAsked(h)
+	}
 	return h, true, checkHead(tx, vaultID, h)
 }
 

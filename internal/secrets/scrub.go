@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"errors"
 	"fmt"
 
 	"strongroom/internal/db"
@@ -13,6 +14,11 @@ import (
 func (s *Store) Scrub(tx *db.Tx, vaultID string, part int) error {
 	if err := tx.ProvePart(db.VaultRevision(vaultID), part); err != nil {
 		return err
+	}
+	if part == 0 {
+		if err := s.noOrphans(tx, vaultID); err != nil {
+			return err
+		}
 	}
 	heads, err := s.heads(tx, vaultID, part)
 	if err != nil {
@@ -37,6 +43,24 @@ func (s *Store) Scrub(tx *db.Tx, vaultID string, part int) error {
 		}
 	}
 	return nil
+}
+
+// noOrphans looks for versions that no head vouches for.
+func (s *Store) noOrphans(tx *db.Tx, vaultID string) error {
+	const q = `
+		SELECT v.name_key FROM secret_versions v
+		LEFT JOIN secrets h ON h.vault_id = v.vault_id AND h.name_key = v.name_key
+		WHERE v.vault_id = $1 AND h.name_key IS NULL
+		LIMIT 1`
+	var name string
+	err := tx.QueryRow(q, vaultID).Scan(&name)
+	if errors.Is(err, db.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for versions without a secret: %w", err)
+	}
+	return fmt.Errorf("secret %s in vault %s: there are versions that no head vouches for: %w", name, vaultID, envelope.ErrTampered)
 }
 
 // heads reads the heads of a part and proves each.

@@ -13,7 +13,6 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
-	"strongroom/internal/vaults"
 )
 
 // sameData compares what callers see of a secret, but for its value.
@@ -66,8 +65,8 @@ func TestSetAndGet(t *testing.T) {
 			_, err := f.get(tt.name, tt.version)
 			wantNoSecret(t, err)
 		}
-		other := f.vault
-		other.ID = vaults.NewID() // another vault finds nothing, though it brings this one's key
+		other := f.newVault("vault2", subscription, "westeurope", false)
+		other.DataKeySealed = f.vault.DataKeySealed // another vault finds nothing, though it brings this one's key
 		f.view(func(tx *db.Tx) error {
 			_, err := f.Get(tx, other, "db-1", "")
 			wantNoSecret(t, err)

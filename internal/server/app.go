@@ -41,8 +41,9 @@ type app struct {
 	scheduler  *schedule.Scheduler
 	faces      map[resource.FaceName]*operation.Table
 	managed    *operation.Table
-	ca         *localca.CA    // or files
-	files      *localca.Files // or ca
+	seen       map[string]int64 // revisions of vaults that an earlier run of this node had seen
+	ca         *localca.CA      // or files
+	files      *localca.Files   // or ca
 }
 
 // newApp opens the app of a server, if the database is as far as this node has seen it.

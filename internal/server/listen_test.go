@@ -21,9 +21,10 @@ func TestSlowBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range listeners {
+		withTLS := l.server.TLSConfig != nil
 		go l.server.Serve(l.Listener)
 		t.Cleanup(func() { l.server.Close() })
-		if l.server.TLSConfig != nil {
+		if withTLS {
 			continue
 		}
 		for _, path := range []string{"/healthz", "/nothing"} {

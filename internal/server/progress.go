@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -25,6 +26,8 @@ type Progress struct {
 	Authorisation int64  `json:"authorisation"` // revision
 	Directory     int64  `json:"directory"`     // revision
 	Entries       int64  `json:"entries"`       // of the audit log
+	// Vaults are the revisions of the vaults' sets that this node has seen.
+	Vaults map[string]int64 `json:"vaults,omitempty"`
 }
 
 // rememberEvery is how often the progress is written down, if it has moved.
@@ -33,7 +36,7 @@ const rememberEvery = 5 * time.Second
 func progressFile(cfg config.Config) string { return filepath.Join(cfg.DataDir, "progress.json") }
 
 func (a *app) readProgress(ctx context.Context) (Progress, error) {
-	p := Progress{Deployment: a.deployment.id}
+	p := Progress{Deployment: a.deployment.id, Vaults: a.db.Newest()}
 	err := a.db.View(ctx, func(tx *db.Tx) (err error) {
 		p.Authorisation, p.Directory = tx.Revision(db.Authorisation), tx.Revision(db.Directory)
 		p.Entries, err = audit.Last(tx)
@@ -59,12 +62,34 @@ func (a *app) checkProgress(ctx context.Context) error {
 	if err != nil || had.Deployment != now.Deployment {
 		return err // another deployment's: this folder was used before
 	}
+	if err := a.checkVaults(ctx, had.Vaults); err != nil {
+		return err
+	}
+	a.seen = had.Vaults
 	if now.Authorisation >= had.Authorisation && now.Directory >= had.Directory && now.Entries >= had.Entries {
 		return nil
 	}
 	return fmt.Errorf("the database lies behind what this node has seen: revision %d of authorisation, %d of the directory and %d audit entries, but there were %d, %d and %d. "+
 		"Somebody has put an old state in its place. If that was you, with a dump or a backup, say so: strongroom restore --confirm",
 		now.Authorisation, now.Directory, now.Entries, had.Authorisation, had.Directory, had.Entries)
+}
+
+// checkVaults refuses a vault that lies behind what this node has seen of it. One that is gone was
+// purged; the directory vouches for that.
+func (a *app) checkVaults(ctx context.Context, had map[string]int64) error {
+	return a.db.View(ctx, func(tx *db.Tx) error {
+		for scope, number := range had {
+			now, err := tx.RevisionOf(scope)
+			if err != nil {
+				return err
+			}
+			if now != 0 && now < number {
+				return fmt.Errorf("the database lies behind what this node has seen: revision %d of %s, but there was %d. "+
+					"Somebody has put an old state in its place. If that was you, say so: strongroom restore --confirm", now, scope, number)
+			}
+		}
+		return nil
+	})
 }
 
 // remember writes the progress down while the server runs, and once at its end.
@@ -82,7 +107,10 @@ func (a *app) remember(ctx context.Context) error {
 		read, cancel := context.WithTimeout(context.WithoutCancel(ctx), rememberEvery)
 		now, err := a.readProgress(read)
 		cancel()
-		if err == nil && now != last {
+		for scope, number := range a.seen { // of vaults that nobody has asked for since the start
+			now.Vaults[scope] = max(now.Vaults[scope], number)
+		}
+		if err == nil && !reflect.DeepEqual(now, last) {
 			if err = now.store(a.config); err == nil {
 				last = now
 			}

@@ -79,6 +79,9 @@ func (s *Store) named(tx *db.Tx, name string) (Vault, error) {
 	if len(found) == 0 {
 		return Vault{}, notFound(name)
 	}
+	if !strings.EqualFold(found[0].Name, name) {
+		return Vault{}, db.Vaults.NotAsked(name)
+	}
 	return found[0], nil
 }
 
@@ -88,6 +91,9 @@ func (s *Store) ByID(tx *db.Tx, id string) (Vault, error) {
 	found, err := s.query(tx, q, s.Tenant, id)
 	if err == nil && len(found) == 0 {
 		err = notFound(id)
+	}
+	if err == nil && found[0].ID != id {
+		err = db.Vaults.NotAsked(id)
 	}
 	if err != nil {
 		return Vault{}, err

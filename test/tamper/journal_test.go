@@ -74,13 +74,13 @@ var journalAttacks = []attack{
 		name: "forge an entry that waits for its number", alsoPostgreSQL: true,
 		sql: `INSERT INTO journal SELECT 'feedfeedfeedfeedfeedfeedfeedfeed', tenant_id, committed_us, entries, records, row_mac, NULL, NULL
 			FROM journal WHERE ` + lastInJournal,
-		where: "audit log", found: "", readLog: true,
+		where: "audit log", found: "journal",
 	},
 	{
 		name: "forge an entry that waits and counts for none",
 		sql: `INSERT INTO journal SELECT 'feedfeedfeedfeedfeedfeedfeedfeed', tenant_id, committed_us, 0, records, row_mac, NULL, NULL
 			FROM journal WHERE ` + lastInJournal,
-		where: "audit log", found: "", readLog: true,
+		where: "audit log", found: "journal",
 	},
 	{
 		name:  "take the number from an entry, so that it gets another",
@@ -90,6 +90,7 @@ var journalAttacks = []attack{
 	{
 		name: "a trigger that eats the entries of the outsider's requests",
 		sql:  `CREATE TRIGGER eat AFTER INSERT ON journal BEGIN DELETE FROM journal WHERE commit_id = NEW.commit_id; END`,
-		asks: []ask{{who: "outsider", target: "theirs/secrets/mine", status: []int{500, 503}}}, where: "audit log", found: "audit",
+		// It eats the scrub's own entries too: log and metric have to do.
+		asks: []ask{{who: "outsider", target: "theirs/secrets/mine", may: "THEIRS-mine", status: []int{200}}}, found: "trigger eat",
 	},
 }

@@ -127,7 +127,7 @@ var secretAttacks = []attack{
 	{
 		name: "bring back the vault's tables and revision of yesterday, with the server stopped", alsoPostgreSQL: true,
 		stopped: true,
-		sql:     vaultBack, asks: []ask{readDB, readAPI, readGone, readOff}, where: targetVault, found: "{target}",
+		sql:     vaultBack, noStart: "lies behind",
 	},
 	{
 		name: "empty a vault with its revision",

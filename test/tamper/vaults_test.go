@@ -95,7 +95,6 @@ var vaultAttacks = []attack{
 	},
 	{
 		name: "purge a vault ahead of time: purge_us", stopped: true,
-		sql:   `UPDATE vaults SET purge_us = 1 WHERE vault_id = {buried}`,
 		do:    purgeBuried,
 		where: "directory", found: "{buried}",
 	},
