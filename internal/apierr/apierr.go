@@ -8,6 +8,7 @@ package apierr
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // A Kind is the class of a refusal. Each face has one table that turns kinds into statuses
@@ -38,7 +39,9 @@ type Error struct {
 	Action  string // the action that was missing, for the audit entry of a denial
 	Scope   string // the scope at which it was missing
 	Narrow  bool   // the right is held, but a condition keeps it from this object
-	Audit   string // a more exact code for the audit entry, where the caller is told less
+	// RetryAfter is when to come again, of a TooManyKind; zero says nothing.
+	RetryAfter time.Duration
+	Audit      string // a more exact code for the audit entry, where the caller is told less
 }
 
 func (e *Error) Error() string { return e.Code + ": " + e.Message }

@@ -40,6 +40,12 @@ func openSQLite(o Options) (engine, error) {
 			return engine{}, fmt.Errorf("open the database: %w", err)
 		}
 	}
+	// The file is made here, so that its mode is ours: readable by nobody else.
+	f, err := os.OpenFile(o.Path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return engine{}, fmt.Errorf("open the database: %w", err)
+	}
+	f.Close()
 	path, err := realPath(o.Path)
 	if err != nil {
 		return engine{}, fmt.Errorf("open the database: %w", err)
@@ -48,13 +54,6 @@ func openSQLite(o Options) (engine, error) {
 	if err != nil {
 		return engine{}, err
 	}
-	// The file is made here, so that its mode is ours: readable by nobody else.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		release()
-		return engine{}, fmt.Errorf("open the database: %w", err)
-	}
-	f.Close()
 	const always = "busy_timeout(2000)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)"
 	writes := sqliteDB(path, always+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)&_txlock=immediate")
 	writes.SetMaxOpenConns(2) // one writes, the other parses a text that is new while the first is at work
@@ -86,11 +85,6 @@ func openSQLite(o Options) (engine, error) {
 // realPath is the place of the file itself, so that two names of it have one lock.
 func realPath(path string) (string, error) {
 	real, err := filepath.EvalSymlinks(path)
-	if errors.Is(err, os.ErrNotExist) { // it is about to be made, where its folder is
-		var dir string
-		dir, err = filepath.EvalSymlinks(filepath.Dir(path))
-		real = filepath.Join(dir, filepath.Base(path))
-	}
 	if err != nil {
 		return "", err
 	}

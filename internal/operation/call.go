@@ -11,6 +11,7 @@ import (
 	"strongroom/internal/audit"
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
+	"strongroom/internal/fair"
 	"strongroom/internal/identity"
 	"strongroom/internal/resource"
 	"strongroom/internal/vaults"
@@ -38,6 +39,7 @@ type Call struct {
 	directory   int64 // the directory revision by which the vault was found
 	tx          *db.Tx
 	endTx       func()
+	slot        fair.Slot
 	remembered  *db.Tx // the transaction of a call that is answered from memory
 	committed   bool   // the change and its entry are durable
 	served      served

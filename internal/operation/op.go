@@ -121,12 +121,21 @@ func Handle[In, Out any](t *Table, op Op, h func(context.Context, *Call, In) (Ou
 		if err != nil {
 			return nil, err
 		}
+		if b.hasBody() {
+			if err := c.enter(ctx); err != nil {
+				return nil, err
+			}
+		}
 		return h(ctx, c, in)
 	}
 	if err := t.add(b); err != nil {
 		panic("operation " + op.Name + ": " + err.Error())
 	}
 }
+
+// hasBody says whether a request of the operation brings a body, for whose sender a place among
+// those at work must not be kept.
+func (b *Bound) hasBody() bool { return b.In != reflect.TypeFor[None]() }
 
 func (t *Table) add(b *Bound) error {
 	for _, need := range []struct {

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/envelope"
+	"strongroom/internal/fair"
 	"strongroom/internal/identity"
 	"strongroom/internal/resource"
 )
@@ -66,6 +68,8 @@ type Pipeline struct {
 	Observe func(face, operation string, status int, took time.Duration)
 	// OnTampered is told of each time that stored data was found not to be as we left it.
 	OnTampered func()
+	// Gate keeps a caller with many requests from slowing the others. May be nil.
+	Gate *fair.Gate
 }
 
 // A Request is what a face needs of a request, whether it came over a wire or from inside.
@@ -109,6 +113,7 @@ func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
 		c.end()
 		err = c.record(ctx, err)
 	}
+	c.slot.Leave() // after the entry is durable: what is shared is the commit above all
 	resp := c.respond(ctx, answer, err)
 	name := "Unknown"
 	if c.Op != nil {
@@ -140,10 +145,36 @@ func (c Call) fromMemory(ctx context.Context) (*Call, any, error) {
 	c.tx, c.endTx, c.remembered = tx, func() {}, tx
 	answer, err := c.run(ctx)
 	c.end()
-	if errors.Is(err, db.ErrNotRemembered) {
+	if !errors.Is(err, db.ErrNotRemembered) {
+		err = c.record(ctx, err)
+	}
+	if errors.Is(err, db.ErrNotRemembered) || errors.Is(err, db.ErrStale) {
+		c.slot.Leave() // the try from the database enters by itself
 		return nil, nil, err
 	}
-	return &c, answer, c.record(ctx, err)
+	return &c, answer, err
+}
+
+// enter waits for the caller's turn. Those of this machine and the scheduler need none: the way in
+// stays open under any load.
+func (c *Call) enter(ctx context.Context) (err error) {
+	fixed := c.Caller.Kind == identity.LocalOwner || c.IsSystem()
+	if c.pipeline.Gate == nil || fixed || c.Op != nil && c.Op.Access != Authenticated {
+		return nil
+	}
+	if c.remembered == nil {
+		c.end() // who waits must hold no connection that those inside need
+	}
+	c.slot, err = c.pipeline.Gate.Enter(ctx, c.Caller.ObjectID)
+	if busy, ok := errors.AsType[*fair.BusyError](err); ok {
+		e := apierr.New(apierr.TooManyKind, "Throttled", "Request was not processed because too many requests were received.")
+		e.RetryAfter = busy.RetryAfter
+		return e
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", db.ErrUnavailable, err) // nothing was executed
+	}
+	return nil
 }
 
 // run is the order of checks: token, route, network, permission, body, existence and state.
@@ -169,6 +200,11 @@ func (c *Call) run(ctx context.Context) (answer any, err error) {
 	if !anonymous {
 		if err := c.authenticate(ctx); err != nil {
 			return nil, err
+		}
+		if op == nil || !op.hasBody() { // the others come in when their body is here
+			if err := c.enter(ctx); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if err := c.parseQuery(); err != nil {
@@ -293,6 +329,9 @@ func (c *Call) respond(ctx context.Context, answer any, err error) *Response {
 	status, value := c.table.Face.Refuse(c, e, h)
 	if e.Allow != "" {
 		h.Set("Allow", e.Allow)
+	}
+	if e.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((e.RetryAfter+time.Second-1)/time.Second)))
 	}
 	body, err := encodeAnswer(value)
 	if err != nil {

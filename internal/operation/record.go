@@ -61,6 +61,11 @@ func (c *Call) record(ctx context.Context, outcome error) error {
 	if refused, ok := errors.AsType[*apierr.Error](outcome); ok && refused.Kind == apierr.UnavailableKind {
 		return outcome // nothing was executed, and there is nowhere to write
 	}
+	if refused, ok := errors.AsType[*apierr.Error](outcome); ok && refused.Kind == apierr.TooManyKind {
+		e.Operation = "Throttled"
+		c.pipeline.Counter.Add(e) // an entry each would be the load that is to be kept away
+		return outcome
+	}
 	// The entry is stored even if the caller has hung up meanwhile.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
 	defer cancel()

@@ -15,6 +15,7 @@ import (
 	"strongroom/internal/config"
 	"strongroom/internal/dataplane"
 	"strongroom/internal/db"
+	"strongroom/internal/fair"
 	"strongroom/internal/graph"
 	"strongroom/internal/identity"
 	"strongroom/internal/localca"
@@ -116,7 +117,7 @@ func (a *app) build(ctx context.Context) error {
 	a.pipeline = &operation.Pipeline{
 		DB: a.db, Authz: rights, Issuer: issuer, Families: a.families, Counter: a.counter,
 		Log: a.log, Node: node, Observe: a.metrics.request,
-		OnTampered: a.metrics.tampered.Inc,
+		OnTampered: a.metrics.tampered.Inc, Gate: fair.NewGate(gateLimits),
 	}
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: vaultStore, Secrets: secretStore, Issuer: issuer, Pipeline: a.pipeline,
@@ -157,6 +158,11 @@ func (a *app) proveDeployment(ctx context.Context) error {
 		return err
 	})
 }
+
+// gateLimits are those of internal/fair's advice: one caller alone may have 128 requests at work, half
+// of what a commit takes; where there are several, 12 and one more for each that has none. The rest
+// wait, and beyond that are told to come again.
+var gateLimits = fair.Limits{Inside: 128, Shared: 12, Waiting: 4096, WaitingPerKey: 1024}
 
 func (a *app) loginOptions(issuer *identity.Issuer) login.Options {
 	return login.Options{

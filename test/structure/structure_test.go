@@ -35,7 +35,7 @@ var layers = []struct {
 	{"fabric", true, []string{"internal/identity", "internal/authz", "internal/audit", "internal/event"}},
 	{"ground", true, []string{
 		"internal/apierr", "internal/resource", "internal/envelope", "internal/db", "internal/config",
-		"internal/localca", "internal/peer", "internal/childproxy",
+		"internal/localca", "internal/peer", "internal/childproxy", "internal/fair",
 	}},
 }
 
