@@ -242,7 +242,7 @@ func Clean(s string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	for len(s) > limit-len(cut) {
+	for len(s) > max(0, limit-len(cut)) {
 		_, size := utf8.DecodeLastRuneInString(s)
 		s = s[:len(s)-size]
 	}
