@@ -197,6 +197,10 @@ func (d *DB) commit(batch []*job) (err error) {
 	if d.ring == nil {
 		return errors.New("write to the database: it is not bound to a keyring")
 	}
+	if !slices.ContainsFunc(batch, func(j *job) bool { return j.fn != nil }) {
+		records, err = d.commitRecords(ctx, batch)
+		return err
+	}
 	since := d.guard.now()
 	stx, err := d.writes.BeginTx(ctx, nil)
 	if err != nil {
@@ -205,7 +209,10 @@ func (d *DB) commit(batch []*job) (err error) {
 	defer stx.Rollback()
 	tx := d.newTx(ctx, d.prepared(stx, d.engine.writeStatements), since)
 	tx.writable = true
-	if err := d.openFor(tx, batch); err != nil {
+	if err := d.open(tx, mergeLocks(batch)); err != nil {
+		return err
+	}
+	if err := tx.readProofs(batch); err != nil {
 		return err
 	}
 	for _, j := range batch {
@@ -238,16 +245,31 @@ func (d *DB) commit(batch []*job) (err error) {
 	return err
 }
 
-// openFor reads what the jobs of a batch need to know. Records that need no proof need nothing but
-// the time.
-func (d *DB) openFor(tx *Tx, batch []*job) error {
-	if !slices.ContainsFunc(batch, func(j *job) bool { return j.fn != nil || j.proof != nil }) {
-		return d.readTime(tx)
+// commitRecords stores the records of a batch that changes nothing else, by a statement that is a
+// transaction of its own. What proves them is read before, after all their requests had arrived.
+func (d *DB) commitRecords(ctx context.Context, batch []*job) (records int, err error) {
+	tx := d.newTx(ctx, loose{d.writes, d.engine.writeStatements}, d.guard.now())
+	tx.writable = true
+	if err := d.readTime(tx); err != nil {
+		return 0, err
 	}
-	if err := d.open(tx, mergeLocks(batch)); err != nil {
-		return err
+	if err := tx.readProofs(batch); err != nil {
+		return 0, err
 	}
-	return tx.readProofs(batch)
+	for _, j := range batch {
+		if j.err = j.proof.holds(tx); j.err == nil {
+			tx.records = append(tx.records, j.records...)
+		}
+	}
+	id := NewID()
+	err = d.storeJournal(tx, id)
+	switch {
+	case IsUnique(err): // the driver sent it twice, and the first did arrive
+		err = nil
+	case d.engine.isUnavailable(err):
+		err = d.settle(id, true, err)
+	}
+	return len(tx.records), err
 }
 
 // unavailable marks an error after which certainly nothing was changed.

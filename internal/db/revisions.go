@@ -11,12 +11,20 @@ import (
 )
 
 // lock locks the rows of scopes, in their order, so that the transaction may raise them. A scope
-// that has no row yet gets one when it is raised.
+// that has no row yet gets one, so that there is something to lock; a vault's comes with the vault.
 func (t *Tx) lock(scopes []string) error {
 	if err := t.readRevisions(scopes, t.db.engine.lockSuffix); err != nil {
 		return err
 	}
 	for _, s := range scopes {
+		if t.revisions[s].digest == nil && !strings.HasPrefix(s, vaultPrefix) {
+			if err := t.storeRevision(s, revision{}, true); err != nil {
+				return err
+			}
+			if err := t.readRevisions([]string{s}, t.db.engine.lockSuffix); err != nil {
+				return err
+			}
+		}
 		t.base[s] = t.revisions[s]
 	}
 	return nil
@@ -120,18 +128,18 @@ func (t *Tx) storeRevisions() error {
 	}
 	slices.Sort(raised)
 	for _, s := range raised {
-		if err := t.storeRevision(s, t.base[s].digest == nil); err != nil {
+		if err := t.storeRevision(s, t.revisions[s], t.base[s].digest == nil); err != nil {
 			return fmt.Errorf("raise the revision of %q: %w", s, err)
 		}
 	}
 	return nil
 }
 
-func (t *Tx) storeRevision(scope string, first bool) error {
-	r := t.revisions[scope]
+// storeRevision writes a scope's row: anew, unless another transaction was the first, or over the
+// one that is locked.
+func (t *Tx) storeRevision(scope string, r revision, first bool) error {
 	if r.digest == nil {
 		r.digest = t.db.ring.NewDigest(setParts(scope))
-		t.revisions[scope] = r
 	}
 	sealed, err := t.db.ring.SealDigest(r.digest, scope, r.number, r.members)
 	if err != nil {
@@ -142,8 +150,8 @@ func (t *Tx) storeRevision(scope string, first bool) error {
 		q = `INSERT INTO revisions (scope, revision, members, digest_sealed) VALUES ($1, $2, $3, $4) ON CONFLICT (scope) DO NOTHING`
 	}
 	n, err := t.Exec(q, scope, r.number, r.members, sealed)
-	if err == nil && n != 1 {
-		err = errMoved // there was no row to lock, and somebody else was the first
+	if err == nil && n != 1 && !first {
+		err = fmt.Errorf("its row is gone: %w", envelope.ErrTampered)
 	}
 	return err
 }

@@ -68,3 +68,41 @@ func (p prepared) QueryRowContext(ctx context.Context, q string, args ...any) *s
 	}
 	return p.Tx.StmtContext(ctx, st).QueryRowContext(ctx, args...)
 }
+
+// A loose statement is a transaction of its own.
+type loose struct {
+	pool *sql.DB
+	from *statements // may be nil
+}
+
+func (l loose) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
+	if st := l.prepared(ctx, q); st != nil {
+		return st.ExecContext(ctx, args...)
+	}
+	return l.pool.ExecContext(ctx, q, args...)
+}
+
+func (l loose) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
+	if st := l.prepared(ctx, q); st != nil {
+		return st.QueryContext(ctx, args...)
+	}
+	return l.pool.QueryContext(ctx, q, args...)
+}
+
+func (l loose) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
+	if st := l.prepared(ctx, q); st != nil {
+		return st.QueryRowContext(ctx, args...)
+	}
+	return l.pool.QueryRowContext(ctx, q, args...)
+}
+
+func (l loose) prepared(ctx context.Context, q string) *sql.Stmt {
+	if l.from == nil {
+		return nil
+	}
+	st, err := l.from.get(ctx, q)
+	if err != nil {
+		return nil // which leaves the words to the statement itself
+	}
+	return st
+}
