@@ -26,6 +26,7 @@ func (a *app) serverCommands() []*cobra.Command {
 				f.String("data-dir", devDataDir, "the folder of all data")
 				f.String("listen", "", "the address of the TLS listener (default 127.0.0.1:8443)")
 				f.Int("port", 0, "the port of the TLS listener on 127.0.0.1 (default 8443)")
+				testClockFlag(f)
 				setFlag(f)
 			},
 			run: (*call).dev,
@@ -36,6 +37,7 @@ func (a *app) serverCommands() []*cobra.Command {
 			flags: func(f *pflag.FlagSet) {
 				configFlags(f)
 				f.String("passphrase-file", "", "a file with a passphrase, instead of a file with the root key")
+				testClockFlag(f)
 				outputFlag(f)
 			},
 			run: (*call).init,
@@ -77,6 +79,11 @@ func (a *app) serverCommands() []*cobra.Command {
 		commands = append(commands, a.leaf(s))
 	}
 	return commands
+}
+
+// testClockFlag is for tests and demonstrations: what has a date comes sooner.
+func testClockFlag(f *pflag.FlagSet) {
+	f.Bool("test-clock", false, "make a new database with a clock that can be set off (meta row clock_offset_us); never in production")
 }
 
 func setFlag(f *pflag.FlagSet) {
@@ -128,7 +135,7 @@ func (c *call) dev() error {
 	if err := loopbackOnly(o.Config); err != nil {
 		return err
 	}
-	o.Dev = true
+	o.Dev, o.TestClock = true, c.text("test-clock") == "true"
 	return server.Run(c.ctx, o, func(r server.Ready) { fmt.Fprint(c.out, welcome(r, c.text("data-dir"))) })
 }
 
@@ -173,6 +180,7 @@ func (c *call) init() error {
 	if err != nil {
 		return err
 	}
+	o.TestClock = c.text("test-clock") == "true"
 	made, err := server.Init(c.ctx, o)
 	if err != nil {
 		return err

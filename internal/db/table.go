@@ -171,52 +171,56 @@ func (t *Tx) Put(table *Table, old []byte, fields ...any) (mac []byte, err error
 	return mac, err
 }
 
-// Remove deletes the rows of a sealed table that a condition names, and says how many.
-func (t *Tx) Remove(table *Table, where string, args ...any) (n int, err error) {
-	var names []string
-	for _, i := range table.located {
-		names = append(names, table.columns[i])
+// Remove deletes the rows of a sealed table that a condition names, and says how many. A row that is
+// not as we left it is not removed: something else would leave the set in its place.
+func (t *Tx) Remove(table *Table, where string, args ...any) (int, error) {
+	rows, err := t.locate(table, where, args)
+	if err != nil {
+		return 0, fmt.Errorf("delete from %s: %w", table.name, err)
 	}
-	// The condition is the caller's constant; the columns are the table's.
-	q := `SELECT ` + strings.Join(append(names, "row_mac"), ", ") + ` FROM ` + table.name + ` WHERE ` + where
-	type gone struct {
-		fields []any
-		mac    []byte
-	}
-	var rows []gone
-	err = t.Query(func(s Scanner) error {
-		r := gone{fields: make([]any, len(table.columns))}
-		var to []any
-		for _, i := range table.located {
-			to = append(to, &r.fields[i])
-		}
-		err := s.Scan(append(to, &r.mac)...)
-		rows = append(rows, r)
-		return err
-	}, q, args...)
-	for i := 0; err == nil && i < len(rows); i++ { // as long as they are there: a part is summed up from its rows
-		if set, part := table.setOf(rows[i].fields); set != "" {
-			err = t.isMember(set, part, table.rowKey(rows[i].fields), rows[i].mac, table.name)
+	for _, r := range rows { // while they are there: a part may have to be summed up from its rows
+		if set, part := table.setOf(r.Fields); set != "" {
+			if err := t.isMember(set, part, table.rowKey(r.Fields), r.MAC, table.name); err != nil {
+				return 0, err
+			}
 		}
 	}
-	var deleted int64
-	if err == nil {
-		deleted, err = t.Exec(`DELETE FROM `+table.name+` WHERE `+where, args...)
-	}
-	if err == nil && int(deleted) != len(rows) {
+	n, err := t.Exec(`DELETE FROM `+table.name+` WHERE `+where, args...)
+	if err == nil && int(n) != len(rows) {
 		err = errMoved
 	}
 	if err != nil {
 		return 0, fmt.Errorf("delete from %s: %w", table.name, err)
 	}
 	for _, r := range rows {
-		if set, part := table.setOf(r.fields); set != "" {
-			if err := t.change(set, change{part: part, key: table.rowKey(r.fields), id: table.rowID(r.fields), gone: r.mac}); err != nil {
+		if set, part := table.setOf(r.Fields); set != "" {
+			if err := t.change(set, change{part: part, key: table.rowKey(r.Fields), id: table.rowID(r.Fields), gone: r.MAC}); err != nil {
 				return 0, err
 			}
 		}
 	}
 	return len(rows), nil
+}
+
+// locate reads of rows what says which they are: other fields are nil.
+func (t *Tx) locate(table *Table, where string, args []any) (rows []Seal, err error) {
+	var names []string
+	for _, i := range table.located {
+		names = append(names, table.columns[i])
+	}
+	// The condition is a constant of the caller's; the columns are the table's.
+	q := `SELECT ` + strings.Join(append(names, "row_mac"), ", ") + ` FROM ` + table.name + ` WHERE ` + where
+	err = t.Query(func(row Scanner) error {
+		r := Seal{Fields: make([]any, len(table.columns))}
+		var to []any
+		for _, i := range table.located {
+			to = append(to, &r.Fields[i])
+		}
+		err := row.Scan(append(to, &r.MAC)...)
+		rows = append(rows, r)
+		return err
+	}, q, args...)
+	return rows, err
 }
 
 // Check says whether a row that was read is ours and as we left it: its MAC holds, and the row is

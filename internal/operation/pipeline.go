@@ -257,6 +257,10 @@ func (c *Call) authenticate(ctx context.Context) error {
 	return nil
 }
 
+// singleParameters are those that operations read; a second one would be ignored, and is refused.
+// What nobody reads may come as it likes.
+var singleParameters = []string{"api-version", "maxresults", "$skiptoken", "$filter", "$top", "outcontenttype"}
+
 // parseQuery decodes the query once; names are decoded too, since clients send api%2Dversion,
 // and compare without letter case.
 func (c *Call) parseQuery() error {
@@ -269,9 +273,9 @@ func (c *Call) parseQuery() error {
 		key := strings.ToLower(name)
 		c.Query[key] = append(c.Query[key], v...)
 	}
-	for name, v := range c.Query {
-		if len(v) > 1 {
-			return apierr.BadRequest("BadParameter", "The query parameter %s stands more than once.", audit.Clean(name, maxParameter))
+	for _, name := range singleParameters {
+		if len(c.Query[name]) > 1 {
+			return apierr.BadRequest("BadParameter", "The query parameter %s stands more than once.", name)
 		}
 	}
 	return nil

@@ -20,7 +20,6 @@ const (
 	maxClientInfo  = 80
 	maxPath        = 512 // a role assignment at a secret has about 350
 	maxHost        = 100
-	maxParameter   = 40
 )
 
 // recordFor bounds how long an entry may wait to be stored.

@@ -98,7 +98,7 @@ func TestBodies(t *testing.T) {
 		hostileRequest{"gzip, and says so", d.withBody(setTarget, zipped(t, `{"value":"x"}`), "Content-Encoding: gzip"), []int{400, 415}, ""},
 		hostileRequest{"1 MiB of blanks", d.withBody(setTarget, strings.Repeat(" ", 1<<20)), []int{413}, "RequestBodyTooLarge"},
 		hostileRequest{"64 MiB of zeros", d.withBody(setTarget, strings.Repeat("\x00", 64<<20)), []int{413}, "RequestBodyTooLarge"},
-		hostileRequest{"large settings", d.withBody("PATCH /secrets/kept?api-version=7.6", strings.Repeat(" ", 64<<10)+"{}"), []int{413}, "RequestBodyTooLarge"},
+		hostileRequest{"large settings", d.withBody("PATCH /secrets/kept?api-version=7.6", strings.Repeat(" ", 256<<10)+"{}"), []int{413}, "RequestBodyTooLarge"},
 		hostileRequest{"restore of a foreign blob", d.withBody("POST /secrets/restore?api-version=7.6", `{"value":"`+strings.Repeat("A", 1<<20)+`"}`), []int{400}, "BadParameter"},
 		hostileRequest{"restore of no base64", d.withBody("POST /secrets/restore?api-version=7.6", `{"value":"***"}`), []int{400}, "BadParameter"},
 		hostileRequest{"patch of a list", d.withBody("PATCH /secrets/kept?api-version=7.6", `[{"op":"remove","path":"/tags"}]`), []int{400}, "BadParameter"},
@@ -140,7 +140,7 @@ func zipped(t *testing.T, s string) string {
 // is answered, or the connection was closed behind a complete first answer.
 func TestConnectionAfterTooLargeBody(t *testing.T) {
 	d := start(t)
-	for _, size := range []int{257 << 10, 400 << 10, 8 << 20} {
+	for _, size := range []int{385 << 10, 500 << 10, 8 << 20} {
 		c := d.dial("http/1.1")
 		go io.WriteString(c, d.withBody(setTarget, strings.Repeat(" ", size))+d.authorized())
 		r := bufio.NewReader(c)

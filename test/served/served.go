@@ -46,7 +46,7 @@ type Server struct {
 }
 
 // New prepares a server on SQLite or, with a connection string, on PostgreSQL. Settings are
-// key=value, over the ones that tests need. Start starts it.
+// key=value, over the ones that tests need, or flags with their dashes. Start starts it.
 func New(t testing.TB, postgresURL string, settings ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, Dir: t.TempDir(), Metrics: FreeAddress(t), Listen: FreeAddress(t), log: &log{}}
@@ -58,6 +58,10 @@ func New(t testing.TB, postgresURL string, settings ...string) *Server {
 		all["database.engine"], all["database.url"] = "postgresql", postgresURL
 	}
 	for _, setting := range settings {
+		if strings.HasPrefix(setting, "--") {
+			s.args = append(s.args, setting)
+			continue
+		}
 		key, value, _ := strings.Cut(setting, "=")
 		all[key] = value
 	}
