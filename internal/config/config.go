@@ -198,6 +198,16 @@ type Limits struct {
 
 	// The largest number of open connections; further ones wait to be accepted.
 	Connections int `yaml:"connections" default:"20000" range:"10..1000000"`
+
+	// Requests without a valid token that one address (of IPv6, one /64) may send in a second;
+	// twice as many may come at once. What is over it gets 429.
+	AnonymousRate int `yaml:"anonymous_rate" default:"1000" range:"1..1000000"`
+
+	// Requests that one identity may send in a second; 0 is no limit.
+	IdentityRate int `yaml:"identity_rate" default:"0" range:"0..1000000"`
+
+	// Requests that may be sent for one vault in a second; 0 is no limit. Azure's is 400.
+	VaultRate int `yaml:"vault_rate" default:"0" range:"0..1000000"`
 }
 
 // Log shapes the server's own log.

@@ -146,8 +146,10 @@ func (t *Tx) lookUp(set string, part int, key uint64) (mac []byte, found bool, e
 	if first, ok := t.base[set]; ok {
 		base = first
 	}
-	if mac, found, known := t.db.guard.find(indexKey{set, part}, base.digest.Part(part), key); known {
-		return mac, found, nil
+	if base.digest != nil {
+		if mac, found, known := t.db.guard.find(indexKey{set, part}, base.digest.Part(part), key); known {
+			return mac, found, nil
+		}
 	}
 	ix, err := t.loadIndex(set, part)
 	if err != nil {

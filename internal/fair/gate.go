@@ -107,12 +107,12 @@ func newGate(l Limits, shared *crowd) *Gate {
 		l.Linger = defaultLinger
 	}
 	g := &Gate{limits: l, callers: map[string]*caller{}, crowd: shared}
-	g.Share(l.Shared)
+	g.share(l.Shared)
 	return g
 }
 
-// Share sets Limits.Shared anew. Those who are inside stay.
-func (g *Gate) Share(n int) {
+// share sets Limits.Shared anew. Those who are inside stay.
+func (g *Gate) share(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if n < 1 || n > g.limits.Inside {

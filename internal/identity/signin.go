@@ -59,6 +59,7 @@ const (
 	CodeMalformedRequest     = 9002313
 	CodeUnavailable          = 90033
 	CodeServerFault          = 50000
+	CodeThrottled            = 90055
 )
 
 // signInErrors is the one table of statuses, words and texts; Message is a format here. Numbers
@@ -72,6 +73,7 @@ var signInErrors = []SignInError{
 	{http.StatusBadRequest, "invalid_request", CodeMalformedRequest, "Invalid request. %s"},
 	{http.StatusServiceUnavailable, "temporarily_unavailable", CodeUnavailable, "%s"},
 	{http.StatusInternalServerError, "server_error", CodeServerFault, "%s"},
+	{http.StatusTooManyRequests, "temporarily_unavailable", CodeThrottled, "There are too many incoming requests. %s"},
 	{http.StatusBadRequest, "unsupported_grant_type", CodeUnsupportedGrant, "The app requested an unsupported grant type '%s'."},
 	{http.StatusBadRequest, "invalid_scope", CodeInvalidScope, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope '%s' is not valid."},
 	{http.StatusBadRequest, "invalid_scope", CodeNoDefaultScope, "The provided value for scope '%s' is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI)."},

@@ -71,7 +71,7 @@ type AppServiceError struct {
 }
 
 // Refuse never answers with 404, 410, 429 or 5xx, which clients repeat for a minute and more;
-// only when storage is out of reach is that what they should do. Everything else is 400.
+// only when storage is out of reach, or too many come, is that what they should do. Everything else is 400.
 func (f *managedFace) Refuse(c *operation.Call, e *apierr.Error, _ http.Header) (int, any) {
 	status := http.StatusBadRequest
 	switch e.Kind {
@@ -79,6 +79,8 @@ func (f *managedFace) Refuse(c *operation.Call, e *apierr.Error, _ http.Header) 
 		status = http.StatusUnauthorized
 	case apierr.UnavailableKind:
 		status = http.StatusServiceUnavailable
+	case apierr.TooManyKind:
+		status = http.StatusTooManyRequests
 	}
 	if strings.HasPrefix(strings.ToLower(c.Path()), appServicePath) {
 		return status, AppServiceError{status, e.Message, c.RequestID}

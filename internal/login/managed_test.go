@@ -195,7 +195,7 @@ func TestAppServiceToken(t *testing.T) {
 func TestManagedStatuses(t *testing.T) {
 	face := NewManaged(Options{}).Face
 	for kind := apierr.BadRequestKind; kind <= apierr.InternalKind; kind++ {
-		want := map[apierr.Kind]int{apierr.UnauthenticatedKind: 401, apierr.UnavailableKind: 503}[kind]
+		want := map[apierr.Kind]int{apierr.UnauthenticatedKind: 401, apierr.UnavailableKind: 503, apierr.TooManyKind: 429}[kind]
 		if want == 0 {
 			want = 400
 		}

@@ -18,6 +18,7 @@ var kinds = map[apierr.Kind]struct{ number, status int }{
 	apierr.NotFoundKind:         {identity.CodeMalformedRequest, http.StatusNotFound},
 	apierr.MethodNotAllowedKind: {codeWrongMethod, http.StatusMethodNotAllowed},
 	apierr.TooLargeKind:         {identity.CodeMalformedRequest, http.StatusRequestEntityTooLarge},
+	apierr.TooManyKind:          {identity.CodeThrottled, http.StatusTooManyRequests},
 	apierr.UnavailableKind:      {identity.CodeUnavailable, http.StatusServiceUnavailable},
 	apierr.InternalKind:         {identity.CodeServerFault, http.StatusInternalServerError},
 }

@@ -11,7 +11,6 @@ import (
 	"strongroom/internal/audit"
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
-	"strongroom/internal/fair"
 	"strongroom/internal/identity"
 	"strongroom/internal/resource"
 	"strongroom/internal/vaults"
@@ -39,7 +38,7 @@ type Call struct {
 	directory   int64 // the directory revision by which the vault was found
 	tx          *db.Tx
 	endTx       func()
-	slot        fair.Slot
+	admission   *admission
 	remembered  *db.Tx // the transaction of a call that is answered from memory
 	committed   bool   // the change and its entry are durable
 	served      served
@@ -125,10 +124,16 @@ func (c *Call) success() int {
 	return c.Op.Status
 }
 
-// View runs fn over the snapshot from which the request was authorised; after an Update or a
-// ViewNow over a new one.
+// View runs fn over the snapshot from which the request was authorised. Where that is closed, since
+// a body had to be read, it is a new one, in which what has moved is decided again.
 func (c *Call) View(ctx context.Context, fn func(*db.Tx) error) error {
+	if c.tx != nil {
+		return fn(c.tx)
+	}
 	if err := c.begin(ctx); err != nil {
+		return err
+	}
+	if err := c.recheck(c.tx); err != nil {
 		return err
 	}
 	return fn(c.tx)
@@ -138,7 +143,12 @@ func (c *Call) View(ctx context.Context, fn func(*db.Tx) error) error {
 // was authorised.
 func (c *Call) ViewNow(ctx context.Context, fn func(*db.Tx) error) error {
 	c.end()
-	return c.pipeline.DB.View(ctx, fn)
+	return c.pipeline.DB.View(ctx, func(tx *db.Tx) error {
+		if err := c.recheck(tx); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
 }
 
 // Update runs fn in a transaction whose commit holds the operation's audit entry too. Before fn,
@@ -146,7 +156,12 @@ func (c *Call) ViewNow(ctx context.Context, fn func(*db.Tx) error) error {
 // authorised. A handler calls it once, last. fn may run more than once.
 func (c *Call) Update(ctx context.Context, fn func(*db.Tx) error) error {
 	c.end()
-	err := c.pipeline.DB.Update(ctx, c.Op.locks(c.Vault.ID), func(tx *db.Tx) error {
+	slot, err := c.enterWrite(ctx)
+	if err != nil {
+		return err
+	}
+	defer slot.Leave()
+	err = c.pipeline.DB.Update(ctx, c.Op.locks(c.Vault.ID), func(tx *db.Tx) error {
 		if err := c.recheck(tx); err != nil {
 			return err
 		}

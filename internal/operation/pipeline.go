@@ -1,6 +1,7 @@
 package operation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,6 @@ import (
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/envelope"
-	"strongroom/internal/fair"
 	"strongroom/internal/identity"
 	"strongroom/internal/resource"
 )
@@ -68,8 +68,7 @@ type Pipeline struct {
 	Observe func(face, operation string, status int, took time.Duration)
 	// OnTampered is told of each time that stored data was found not to be as we left it.
 	OnTampered func()
-	// Gate keeps a caller with many requests from slowing the others. May be nil.
-	Gate *fair.Gate
+	Admission  Admission
 }
 
 // A Request is what a face needs of a request, whether it came over a wire or from inside.
@@ -104,8 +103,9 @@ type Response struct {
 func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
 	first := Call{
 		Host: r.Host, RequestID: db.NewGUID(), pipeline: p, table: t, request: r,
-		arrived: time.Now().UTC().Truncate(time.Microsecond), correlation: correlationID(r.Header),
+		arrived: time.Now().UTC().Truncate(time.Microsecond), correlation: correlationID(r.Header), admission: &admission{},
 	}
+	defer first.admission.work.Leave() // when the entry is durable: what is shared is the commit above all
 	c, answer, err := first.fromMemory(ctx)
 	if errors.Is(err, db.ErrNotRemembered) || errors.Is(err, db.ErrStale) {
 		c = &first
@@ -113,7 +113,6 @@ func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
 		c.end()
 		err = c.record(ctx, err)
 	}
-	c.slot.Leave() // after the entry is durable: what is shared is the commit above all
 	resp := c.respond(ctx, answer, err)
 	name := "Unknown"
 	if c.Op != nil {
@@ -148,33 +147,7 @@ func (c Call) fromMemory(ctx context.Context) (*Call, any, error) {
 	if !errors.Is(err, db.ErrNotRemembered) {
 		err = c.record(ctx, err)
 	}
-	if errors.Is(err, db.ErrNotRemembered) || errors.Is(err, db.ErrStale) {
-		c.slot.Leave() // the try from the database enters by itself
-		return nil, nil, err
-	}
 	return &c, answer, err
-}
-
-// enter waits for the caller's turn. Those of this machine and the scheduler need none: the way in
-// stays open under any load.
-func (c *Call) enter(ctx context.Context) (err error) {
-	fixed := c.Caller.Kind == identity.LocalOwner || c.IsSystem()
-	if c.pipeline.Gate == nil || fixed || c.Op != nil && c.Op.Access != Authenticated {
-		return nil
-	}
-	if c.remembered == nil {
-		c.end() // who waits must hold no connection that those inside need
-	}
-	c.slot, err = c.pipeline.Gate.Enter(ctx, c.Caller.ObjectID)
-	if busy, ok := errors.AsType[*fair.BusyError](err); ok {
-		e := apierr.New(apierr.TooManyKind, "Throttled", "Request was not processed because too many requests were received.")
-		e.RetryAfter = busy.RetryAfter
-		return e
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", db.ErrUnavailable, err) // nothing was executed
-	}
-	return nil
 }
 
 // run is the order of checks: token, route, network, permission, body, existence and state.
@@ -197,9 +170,13 @@ func (c *Call) run(ctx context.Context) (answer any, err error) {
 		c.Caller = *c.request.Caller
 	}
 	anonymous := op != nil && op.Access != Authenticated
-	if !anonymous {
-		if err := c.authenticate(ctx); err != nil {
+	if anonymous {
+		if err := c.enterUnknown(); err != nil {
 			return nil, err
+		}
+	} else {
+		if err := c.authenticate(ctx); err != nil {
+			return nil, c.orThrottled(err)
 		}
 		if op == nil || !op.hasBody() { // the others come in when their body is here
 			if err := c.enter(ctx); err != nil {
@@ -224,12 +201,23 @@ func (c *Call) run(ctx context.Context) (answer any, err error) {
 	return op.invoke(ctx, c)
 }
 
+// orThrottled is the refusal of a token that does not hold, or of too many of them.
+func (c *Call) orThrottled(err error) error {
+	if _, ok := errors.AsType[*identity.TokenError](err); ok {
+		return cmp.Or(c.enterUnknown(), err)
+	}
+	return err
+}
+
 // permit finds the scope and decides, over the call's snapshot.
 func (c *Call) permit(ctx context.Context) error {
 	if err := c.begin(ctx); err != nil {
 		return err
 	}
 	if err := c.locate(c.tx); err != nil {
+		return err
+	}
+	if err := c.enterVault(); err != nil {
 		return err
 	}
 	return c.authorise(c.tx)

@@ -26,61 +26,61 @@ const (
 const recordFor = 30 * time.Second
 
 // record makes the audit entry of a read or a refusal durable. It returns what the answer is to
-// be: the outcome so far, or, if the entry can't be stored, the reason why nothing is answered.
+// be: the outcome so far, or, if the entry can't be stored, the reason why nothing is answered. An
+// answer from memory that needs no entry has nothing that proves it: where others write too, it is
+// db.ErrStale.
 func (c *Call) record(ctx context.Context, outcome error) error {
 	if c.committed {
 		return outcome
 	}
-	var e audit.Entry
-	if outcome == nil {
-		e = c.entry(c.success(), "")
-	} else {
-		refusal := c.refusal(ctx, outcome)
-		status, _ := c.table.Face.Refuse(c, refusal, http.Header{})
-		e = c.entry(status, cmp.Or(refusal.Audit, refusal.Code))
-		e.MissingAction, e.MissingScope = refusal.Action, audit.Clean(refusal.Scope, maxPath)
-		outcome = refusal
+	e, refused := c.outcome(ctx, outcome)
+	if refused != nil {
+		outcome = refused
 	}
-	if c.Caller.ObjectID == "" {
-		if outcome != nil && c.remembered != nil && !c.pipeline.DB.IsAlone() {
-			return db.ErrStale // nothing proves it: a key that is not known here may be known elsewhere
+	switch {
+	case refused != nil && refused.Kind == apierr.TooManyKind:
+		e.Operation = "Throttled"
+		c.pipeline.Counter.Add(e) // an entry each would be the load that is to be kept away
+		return outcome
+	case c.Caller.ObjectID == "", refused == nil && c.Op != nil && c.Op.Audit == Counted:
+		if c.remembered != nil && !c.pipeline.DB.IsAlone() {
+			return db.ErrStale
 		}
-		if outcome != nil {
+		if refused != nil {
 			e.Operation, e.Vault = "Authentication", audit.Clean(c.Host.Vault, 24)
 			c.pipeline.Counter.Add(e)
 		}
 		return outcome
-	}
-	if c.Op != nil && c.Op.Audit == Counted && outcome == nil {
-		if c.remembered != nil && !c.pipeline.DB.IsAlone() {
-			return db.ErrStale
-		}
-		return nil
-	}
-	if refused, ok := errors.AsType[*apierr.Error](outcome); ok && refused.Kind == apierr.UnavailableKind {
+	case refused != nil && refused.Kind == apierr.UnavailableKind:
 		return outcome // nothing was executed, and there is nowhere to write
 	}
-	if refused, ok := errors.AsType[*apierr.Error](outcome); ok && refused.Kind == apierr.TooManyKind {
-		e.Operation = "Throttled"
-		c.pipeline.Counter.Add(e) // an entry each would be the load that is to be kept away
-		return outcome
+	err := c.store(ctx, e)
+	if err == nil || errors.Is(err, db.ErrStale) {
+		return cmp.Or(err, outcome)
 	}
-	// The entry is stored even if the caller has hung up meanwhile.
+	return c.refusal(ctx, err)
+}
+
+// outcome is the entry of how the call went, and the refusal if it is one.
+func (c *Call) outcome(ctx context.Context, err error) (audit.Entry, *apierr.Error) {
+	if err == nil {
+		return c.entry(c.success(), ""), nil
+	}
+	refused := c.refusal(ctx, err)
+	status, _ := c.table.Face.Refuse(c, refused, http.Header{})
+	e := c.entry(status, cmp.Or(refused.Audit, refused.Code))
+	e.MissingAction, e.MissingScope = refused.Action, audit.Clean(refused.Scope, maxPath)
+	return e, refused
+}
+
+// store makes an entry durable, even if the caller has hung up meanwhile.
+func (c *Call) store(ctx context.Context, e audit.Entry) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
 	defer cancel()
-	var err error
 	if c.remembered != nil {
-		err = c.pipeline.DB.AppendProven(ctx, c.remembered.Proof(c.Caller.Expires), e.Encode())
-	} else {
-		err = c.pipeline.DB.Append(ctx, e.Encode())
+		return c.pipeline.DB.AppendProven(ctx, c.remembered.Proof(c.Caller.Expires), e.Encode())
 	}
-	if errors.Is(err, db.ErrStale) {
-		return err
-	}
-	if err != nil {
-		return c.refusal(ctx, err)
-	}
-	return outcome
+	return c.pipeline.DB.Append(ctx, e.Encode())
 }
 
 // entry is the audit entry of the call as it stands.

@@ -117,7 +117,7 @@ func (a *app) build(ctx context.Context) error {
 	a.pipeline = &operation.Pipeline{
 		DB: a.db, Authz: rights, Issuer: issuer, Families: a.families, Counter: a.counter,
 		Log: a.log, Node: node, Observe: a.metrics.request,
-		OnTampered: a.metrics.tampered.Inc, Gate: fair.NewGate(gateLimits),
+		OnTampered: a.metrics.tampered.Inc, Admission: newAdmission(a.config.Limits),
 	}
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: vaultStore, Secrets: secretStore, Issuer: issuer, Pipeline: a.pipeline,
@@ -159,10 +159,27 @@ func (a *app) proveDeployment(ctx context.Context) error {
 	})
 }
 
-// gateLimits are those of internal/fair's advice: one caller alone may have 128 requests at work, half
-// of what a commit takes; where there are several, 12 and one more for each that has none. The rest
-// wait, and beyond that are told to come again.
-var gateLimits = fair.Limits{Inside: 128, Shared: 12, Waiting: 4096, WaitingPerKey: 1024}
+// Widths of the gates, see internal/fair: one caller alone may have 128 requests at work, half of what
+// a commit takes; where there are several, 12 and one more for each that has none. Writes are dearer:
+// where there are several writers, 3 and one more. The rest wait, and beyond that are told to come
+// again.
+var (
+	workLimits  = fair.Limits{Inside: 128, Shared: 12, Waiting: 4096, WaitingPerKey: 1024}
+	writeLimits = fair.Limits{Inside: 128, Shared: 3, Waiting: 4096, WaitingPerKey: 1024}
+)
+
+// limiterKeys bounds what the limiters remember, at about 64 bytes a key.
+const limiterKeys = 1 << 16
+
+// newAdmission makes gates and limiters. Each limiter lets twice its rate come at once.
+func newAdmission(l config.Limits) operation.Admission {
+	limiter := func(rate int) *fair.Limiter { return fair.NewLimiter(float64(rate), 2*rate, limiterKeys) }
+	work := fair.NewGate(workLimits)
+	return operation.Admission{
+		Work: work, Writes: work.Beside(writeLimits),
+		Anonymous: limiter(l.AnonymousRate), Identity: limiter(l.IdentityRate), Vault: limiter(l.VaultRate),
+	}
+}
 
 func (a *app) loginOptions(issuer *identity.Issuer) login.Options {
 	return login.Options{

@@ -79,6 +79,11 @@ func (a *app) withDeadlines(h http.Handler) http.Handler {
 		now := time.Now()
 		rc.SetReadDeadline(now.Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
 		rc.SetWriteDeadline(now.Add(a.config.Limits.RequestTimeout))
+		if len(r.TransferEncoding) > 0 {
+			// With a Content-Length beside it, somebody in between may see another end of the request
+			// than we do (RFC 9112, 6.3): nothing behind it is taken for a request.
+			w.Header().Set("Connection", "close")
+		}
 		h.ServeHTTP(w, r)
 	})
 }

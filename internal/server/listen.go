@@ -34,34 +34,35 @@ func (a *app) listen() (out []listener, err error) {
 			}
 		}
 	}()
-	open := func(name, network, address string, connections int, h http.Handler) error {
+	open := func(name, network, address string, connections int, s *http.Server) error {
 		l, err := net.Listen(network, address)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
-		out = append(out, listener{limited(l, connections), name, a.httpServer(h)})
+		out = append(out, listener{limited(l, connections), name, s})
 		return nil
 	}
-	if err := open("listen", "tcp", a.config.Listen, a.connections(), http.HandlerFunc(a.serveWire)); err != nil {
+	if err := open("listen", "tcp", a.config.Listen, a.connections(), a.httpServer(http.HandlerFunc(a.serveWire))); err != nil {
 		return out, err
 	}
 	out[0].server.TLSConfig = a.tlsConfig()
 	out[0].Listener = tls.NewListener(out[0].Listener, out[0].server.TLSConfig)
 	if a.config.IdentityListen != config.Off {
-		if err := open("identity_listen", "tcp", a.config.IdentityListen, localConnections, http.HandlerFunc(a.serveManaged)); err != nil {
+		if err := open("identity_listen", "tcp", a.config.IdentityListen, localConnections, a.httpServer(http.HandlerFunc(a.serveManaged))); err != nil {
 			return out, err
 		}
 	}
 	if a.config.MetricsListen != config.Off {
-		if err := open("metrics_listen", "tcp", a.config.MetricsListen, localConnections, a.health()); err != nil {
+		if err := open("metrics_listen", "tcp", a.config.MetricsListen, localConnections, a.httpServer(a.health())); err != nil {
 			return out, err
 		}
 	}
 	if a.config.DebugListen != config.Off {
-		if err := open("debug_listen", "tcp", a.config.DebugListen, localConnections, profiler()); err != nil {
+		profiles := a.httpServer(nil)
+		profiles.Handler = profiler() // without deadlines: a profile takes longer than a request may
+		if err := open("debug_listen", "tcp", a.config.DebugListen, localConnections, profiles); err != nil {
 			return out, err
 		}
-		out[len(out)-1].server.Handler = profiler() // a profile takes longer than a request may
 	}
 	if runtime.GOOS == "windows" {
 		return out, nil // no peer credentials there: the command line signs in over HTTPS
@@ -69,7 +70,7 @@ func (a *app) listen() (out []listener, err error) {
 	if err := a.freeSocket(); err != nil {
 		return out, err
 	}
-	if err := open("socket", "unix", a.config.Socket, localConnections, http.HandlerFunc(a.serveSocket)); err != nil {
+	if err := open("socket", "unix", a.config.Socket, localConnections, a.httpServer(http.HandlerFunc(a.serveSocket))); err != nil {
 		return out, err
 	}
 	return out, os.Chmod(a.config.Socket, 0o600)

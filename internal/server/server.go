@@ -43,7 +43,7 @@ type Options struct {
 }
 
 // gcPercent lets the heap grow further between collections than Go's default: it is small, and
-// collecting it at every few megabytes costs a tenth of the time. It can be set by GOGC no more.
+// collecting it at every few megabytes costs a tenth of the time. GOGC takes precedence.
 const gcPercent = 300
 
 // Ready tells where a server that has begun to serve is found.
@@ -67,7 +67,9 @@ func Run(ctx context.Context, o Options, ready func(Ready)) error {
 			return err
 		}
 	}
-	debug.SetGCPercent(gcPercent)
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 	a, err := newApp(ctx, o, log)
 	if err != nil {
 		return err
