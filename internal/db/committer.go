@@ -207,7 +207,7 @@ func (d *DB) commit(batch []*job) (err error) {
 		return unavailable("begin to write", err)
 	}
 	defer stx.Rollback()
-	tx := d.newTx(ctx, d.prepared(stx, d.engine.writeStatements), since)
+	tx := d.newTx(ctx, within(stx, d.engine.writeStatements), since)
 	tx.writable = true
 	if err := d.open(tx, mergeLocks(batch)); err != nil {
 		return err
@@ -248,7 +248,7 @@ func (d *DB) commit(batch []*job) (err error) {
 // commitRecords stores the records of a batch that changes nothing else, by a statement that is a
 // transaction of its own. What proves them is read before, after all their requests had arrived.
 func (d *DB) commitRecords(ctx context.Context, batch []*job) (records int, err error) {
-	tx := d.newTx(ctx, loose{d.writes, d.engine.writeStatements}, d.guard.now())
+	tx := d.newTx(ctx, runner{querier: d.writes, from: d.engine.writeStatements}, d.guard.now())
 	tx.writable = true
 	if err := d.readTime(tx); err != nil {
 		return 0, err

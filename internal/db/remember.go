@@ -24,8 +24,8 @@ var ErrStale = errors.New("made from what has changed")
 // An answer that was made so is worth nothing before AppendProven has stored its record. On SQLite
 // this process is the only writer, and its revisions rise after the commit and before any answer: a
 // request that began after an acknowledged change finds it. On PostgreSQL another node may have
-// changed things, so the statement that stores the record looks at the revisions again, after all
-// the requests whose records it stores had arrived.
+// changed things, so the revisions are read again before the record is stored, after all the requests
+// whose records are stored together had arrived.
 func (d *DB) Remember() (*Tx, bool) {
 	if d.testClock || d.ring == nil {
 		return nil, false

@@ -69,8 +69,8 @@ func openSQLite(o Options) (engine, error) {
 	}
 	return engine{
 		name: SQLite, alone: true, reads: reads, writes: writes,
-		readStatements:  &statements{pool: reads, byQ: map[string]*sql.Stmt{}},
-		writeStatements: &statements{pool: writes, byQ: map[string]*sql.Stmt{}},
+		readStatements:  newStatements(reads),
+		writeStatements: newStatements(writes),
 		lanes:           1, workers: 1,
 		classify:   classifySQLite,
 		release:    release,

@@ -4,105 +4,92 @@ import (
 	"context"
 	"database/sql"
 	"sync"
+	"time"
 )
 
-// maxStatements bounds the prepared statements of a pool; the code has fewer texts than that.
-const maxStatements = 500
+const (
+	// maxStatements bounds the prepared statements of a pool; the code has fewer texts than that.
+	maxStatements = 500
+	prepareWithin = 10 * time.Second
+)
 
 // statements keeps a pool's statements prepared: to parse a text again costs SQLite more than to run
-// it. pgx does the same by itself.
+// it. pgx does the same by itself, and has none of these.
 type statements struct {
 	pool *sql.DB
 	mu   sync.Mutex
-	byQ  map[string]*sql.Stmt
+	byQ  map[string]*sql.Stmt // guarded by mu; nil while a text is being prepared
 }
 
-// get returns the statement of a text, or nil where there is room for no more.
-func (s *statements) get(ctx context.Context, q string) (*sql.Stmt, error) {
+func newStatements(pool *sql.DB) *statements {
+	return &statements{pool: pool, byQ: map[string]*sql.Stmt{}}
+}
+
+// get returns the statement of a text, or nil where there is none yet. To prepare one takes a
+// connection, which a transaction must not wait for while it holds another: it is done aside, and
+// the text is run as it is meanwhile.
+func (s *statements) get(q string) *sql.Stmt {
+	if s == nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if st := s.byQ[q]; st != nil || len(s.byQ) >= maxStatements {
-		return st, nil
+	st, known := s.byQ[q]
+	if !known && len(s.byQ) < maxStatements {
+		s.byQ[q] = nil
+		go s.prepare(q)
 	}
+	return st
+}
+
+func (s *statements) prepare(q string) {
+	ctx, cancel := context.WithTimeout(context.Background(), prepareWithin)
+	defer cancel()
 	st, err := s.pool.PrepareContext(ctx, q)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err != nil {
-		return nil, err
+		delete(s.byQ, q) // the next use tries again; a fault of the text is told by whoever runs it
+		return
 	}
 	s.byQ[q] = st
-	return st, nil
 }
 
-// A prepared transaction runs statements of its pool.
-type prepared struct {
-	*sql.Tx
-	from *statements
-}
-
-func (d *DB) prepared(tx *sql.Tx, from *statements) querier {
-	if from == nil {
-		return tx
-	}
-	return prepared{tx, from}
-}
-
-func (p prepared) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	st, err := p.from.get(ctx, q)
-	if err != nil || st == nil {
-		return p.Tx.ExecContext(ctx, q, args...) // which has the better words for a fault
-	}
-	return p.Tx.StmtContext(ctx, st).ExecContext(ctx, args...)
-}
-
-func (p prepared) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	st, err := p.from.get(ctx, q)
-	if err != nil || st == nil {
-		return p.Tx.QueryContext(ctx, q, args...)
-	}
-	return p.Tx.StmtContext(ctx, st).QueryContext(ctx, args...)
-}
-
-func (p prepared) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	st, err := p.from.get(ctx, q)
-	if err != nil || st == nil {
-		return p.Tx.QueryRowContext(ctx, q, args...)
-	}
-	return p.Tx.StmtContext(ctx, st).QueryRowContext(ctx, args...)
-}
-
-// A loose statement is a transaction of its own.
-type loose struct {
-	pool *sql.DB
+// A runner runs statements, prepared ones where it can: within a transaction, or, without one, each
+// as a transaction of its own.
+type runner struct {
+	querier
+	tx   *sql.Tx     // may be nil
 	from *statements // may be nil
 }
 
-func (l loose) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
-	if st := l.prepared(ctx, q); st != nil {
-		return st.ExecContext(ctx, args...)
-	}
-	return l.pool.ExecContext(ctx, q, args...)
-}
+func within(tx *sql.Tx, from *statements) runner { return runner{tx, tx, from} }
 
-func (l loose) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
-	if st := l.prepared(ctx, q); st != nil {
-		return st.QueryContext(ctx, args...)
-	}
-	return l.pool.QueryContext(ctx, q, args...)
-}
-
-func (l loose) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
-	if st := l.prepared(ctx, q); st != nil {
-		return st.QueryRowContext(ctx, args...)
-	}
-	return l.pool.QueryRowContext(ctx, q, args...)
-}
-
-func (l loose) prepared(ctx context.Context, q string) *sql.Stmt {
-	if l.from == nil {
-		return nil
-	}
-	st, err := l.from.get(ctx, q)
-	if err != nil {
-		return nil // which leaves the words to the statement itself
+func (r runner) statement(ctx context.Context, q string) *sql.Stmt {
+	st := r.from.get(q)
+	if st != nil && r.tx != nil {
+		st = r.tx.StmtContext(ctx, st)
 	}
 	return st
+}
+
+func (r runner) ExecContext(ctx context.Context, q string, args ...any) (sql.Result, error) {
+	if st := r.statement(ctx, q); st != nil {
+		return st.ExecContext(ctx, args...)
+	}
+	return r.querier.ExecContext(ctx, q, args...)
+}
+
+func (r runner) QueryContext(ctx context.Context, q string, args ...any) (*sql.Rows, error) {
+	if st := r.statement(ctx, q); st != nil {
+		return st.QueryContext(ctx, args...)
+	}
+	return r.querier.QueryContext(ctx, q, args...)
+}
+
+func (r runner) QueryRowContext(ctx context.Context, q string, args ...any) *sql.Row {
+	if st := r.statement(ctx, q); st != nil {
+		return st.QueryRowContext(ctx, args...)
+	}
+	return r.querier.QueryRowContext(ctx, q, args...)
 }

@@ -197,7 +197,7 @@ func (d *DB) BeginView(ctx context.Context) (tx *Tx, done func(), err error) {
 	if err != nil {
 		return nil, nil, d.engine.wrap(fmt.Errorf("begin to read: %w", err))
 	}
-	tx = d.newTx(ctx, d.prepared(stx, d.engine.readStatements), since)
+	tx = d.newTx(ctx, within(stx, d.engine.readStatements), since)
 	if err := d.open(tx, nil); err != nil {
 		stx.Rollback()
 		return nil, nil, d.engine.wrap(err)

@@ -59,9 +59,7 @@ func (s *Scheduler) proofs(ctx context.Context) ([]proof, error) {
 		return nil, s.report(ctx, "revisions", err)
 	}
 	for _, id := range ids {
-		for part := range db.VaultParts {
-			out = append(out, proof{"vault " + id, func(tx *db.Tx) error { return s.Secrets.Scrub(tx, id, part) }})
-		}
+		out = append(out, proof{"vault " + id, func(tx *db.Tx) error { return s.Secrets.Scrub(tx, id) }})
 	}
 	return out, err
 }

@@ -8,17 +8,23 @@ import (
 	"strongroom/internal/envelope"
 )
 
-// Scrub proves a part of what a vault holds: that no secret and no version of one is missing,
-// forged or brought back. It stops at the first that is. The parts of a vault are those of its
-// digest, from 0 to db.VaultParts.
-func (s *Store) Scrub(tx *db.Tx, vaultID string, part int) error {
-	if err := tx.ProvePart(db.VaultRevision(vaultID), part); err != nil {
+// Scrub proves all that a vault holds: that no secret and no version of one is missing, forged or
+// brought back. It stops at the first that is.
+func (s *Store) Scrub(tx *db.Tx, vaultID string) error {
+	if err := s.noOrphans(tx, vaultID); err != nil {
 		return err
 	}
-	if part == 0 {
-		if err := s.noOrphans(tx, vaultID); err != nil {
+	for part := range db.VaultParts { // so that a large vault is not in memory as a whole
+		if err := s.scrubPart(tx, vaultID, part); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (s *Store) scrubPart(tx *db.Tx, vaultID string, part int) error {
+	if err := tx.ProvePart(db.VaultRevision(vaultID), part); err != nil {
+		return err
 	}
 	heads, err := s.heads(tx, vaultID, part)
 	if err != nil {

@@ -120,7 +120,7 @@ func (d *deployment) entries(from int64) (all []entry) {
 			Value      []entry
 			Next, Last int64
 		}
-		d.decode(d.local("GET", fmt.Sprintf("%s/audit/entries?from=%d", served.ManagementHost, from), ""), &page)
+		d.MustDecode(d.Must("GET", fmt.Sprintf("%s/audit/entries?from=%d", served.ManagementHost, from), ""), &page)
 		if end < 0 {
 			end = page.Last
 		}

@@ -14,14 +14,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-json-experiment/json"
 
 	"strongroom/test/served"
 )
@@ -37,9 +33,9 @@ const prompt = 2 * time.Second
 type deployment struct {
 	*served.Server
 	t      *testing.T
-	about  struct{ Tenant, Subscription, Group, ManagementHost, LoginHost, VaultSuffix string }
+	about  served.About
 	roots  *x509.CertPool
-	signIn string // the form of the caller's token requests, without the resource
+	caller served.Application
 	token  string // of the caller, for the vault
 	before string
 }
@@ -50,73 +46,38 @@ func start(t *testing.T, settings ...string) *deployment {
 	// net/http reports panics to the log at its lowest level.
 	d := &deployment{t: t, Server: served.New(t, "", append([]string{"log.level=debug"}, settings...)...)}
 	d.Start()
-	pem, err := os.ReadFile(filepath.Join(d.Data(), "ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.roots = x509.NewCertPool()
-	d.roots.AppendCertsFromPEM(pem)
-	d.decode(d.local("GET", "local/about", ""), &d.about)
+	d.roots, d.about = d.Roots(), d.About()
 	d.makeCaller()
-	d.token = d.newToken("https://vault.localhost")
+	d.token = d.newToken(served.VaultResource)
 	for _, name := range []string{"kept", "spare"} {
-		d.local("PUT", served.VaultHost+"/secrets/"+name+"?api-version=7.6", `{"value":"as it was","tags":{"a":"b"}}`)
+		d.Must("PUT", served.VaultHost+"/secrets/"+name+"?api-version=7.6", `{"value":"as it was","tags":{"a":"b"}}`)
 	}
 	d.before = d.state()
 	return d
 }
 
-// local sends a request over the local socket, whose target begins with the host, and wants
-// success.
-func (d *deployment) local(method, target, body string) []byte {
-	d.t.Helper()
-	host, path, _ := strings.Cut(target, "/")
-	status, _, answer, err := d.Call(method, host, "/"+path, body)
-	if err != nil || status >= 300 {
-		d.t.Fatalf("%s %s: %d, %v: %s", method, target, status, err, answer)
-	}
-	return answer
-}
-
-func (d *deployment) decode(b []byte, to any) {
-	d.t.Helper()
-	if err := json.Unmarshal(b, to, json.MatchCaseInsensitiveNames(true)); err != nil {
-		d.t.Fatalf("%v in %s", err, b)
-	}
-}
-
-// makeCaller makes a service principal with a secret and Key Vault Administrator on the vault.
+// makeCaller makes an application with Key Vault Administrator on the vault.
 func (d *deployment) makeCaller() {
 	d.t.Helper()
-	const graph = "graph.localhost/v1.0/"
-	var app struct{ ID, AppID string }
-	d.decode(d.local("POST", graph+"applications", `{"displayName":"caller"}`), &app)
-	var principal struct{ ID string }
-	d.decode(d.local("POST", graph+"servicePrincipals", fmt.Sprintf(`{"appId":%q}`, app.AppID)), &principal)
-	var password struct{ SecretText string }
-	d.decode(d.local("POST", graph+"applications/"+app.ID+"/addPassword", `{"passwordCredential":{}}`), &password)
-	d.local("PUT", d.vault()+"/providers/Microsoft.Authorization/roleAssignments/00000000-0000-4000-8000-000000000001?api-version=2022-04-01",
-		fmt.Sprintf(`{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/00482a5a-887f-4fb3-b363-3b7fe8e74483","principalId":%q}}`, principal.ID))
-	d.signIn = url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {app.AppID}, "client_secret": {password.SecretText},
-	}.Encode()
+	var err error
+	if d.caller, err = d.NewApplication("caller"); err != nil {
+		d.t.Fatal(err)
+	}
+	d.Must("PUT", d.vault()+"/providers/Microsoft.Authorization/roleAssignments/00000000-0000-4000-8000-000000000001?api-version=2022-04-01",
+		served.RoleAssignment("00482a5a-887f-4fb3-b363-3b7fe8e74483", d.caller.PrincipalID))
 }
 
 // vault is the management path of the vault, behind its host.
-func (d *deployment) vault() string {
-	return fmt.Sprintf("%s/subscriptions/%s/resourceGroups/%s/providers/Microsoft.KeyVault/vaults/dev",
-		served.ManagementHost, d.about.Subscription, d.about.Group)
-}
+func (d *deployment) vault() string { return d.about.Vault("dev") }
 
 // newToken signs the caller in for a resource.
 func (d *deployment) newToken(resource string) string {
 	d.t.Helper()
-	var answer struct {
-		Token string `json:"access_token"`
+	_, token, err := d.SignIn(d.about.Tenant, d.caller.AppID, d.caller.Secret.SecretText, resource)
+	if err != nil {
+		d.t.Fatal(err)
 	}
-	form := d.signIn + "&scope=" + url.QueryEscape(resource+"/.default")
-	d.decode(d.local("POST", "login.localhost/"+d.about.Tenant+"/oauth2/v2.0/token", form), &answer)
-	return answer.Token
+	return token
 }
 
 // state is all that hostile requests could have changed.
@@ -129,7 +90,7 @@ func (d *deployment) state() string {
 		d.vault() + "?api-version=2024-11-01",
 		d.vault() + "/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01",
 	} {
-		fmt.Fprintf(&all, "%s\n%s\n", target, d.local("GET", target, ""))
+		fmt.Fprintf(&all, "%s\n%s\n", target, d.Must("GET", target, ""))
 	}
 	return all.String()
 }

@@ -21,14 +21,8 @@ import (
 
 // http2Client speaks HTTP/2 to the listener, whatever the host of the URL.
 func (d *deployment) http2Client() *http.Client {
-	transport := &http.Transport{
-		TLSClientConfig: d.trust(), ForceAttemptHTTP2: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var dialer net.Dialer
-			return dialer.DialContext(ctx, "tcp", d.Listen)
-		},
-	}
-	d.t.Cleanup(transport.CloseIdleConnections)
+	transport := d.Transport()
+	transport.ForceAttemptHTTP2 = true
 	return &http.Client{Transport: transport, Timeout: patience}
 }
 

@@ -151,7 +151,7 @@ func TestQueries(t *testing.T) {
 func (d *deployment) skipToken(target string) string {
 	d.t.Helper()
 	var page struct{ NextLink string }
-	d.decode(d.local("GET", served.VaultHost+target, ""), &page)
+	d.MustDecode(d.Must("GET", served.VaultHost+target, ""), &page)
 	_, token, _ := strings.Cut(page.NextLink, "$skiptoken=")
 	token, _, _ = strings.Cut(token, "&")
 	if token == "" {

@@ -138,12 +138,8 @@ func TestSlowReaders(t *testing.T) {
 		go io.WriteString(tls.Client(c, d.trust("http/1.1")), strings.Repeat(request("GET /secrets"), 20000))
 	}
 	d.prompts(5, "while others do not read")
-	deadline := time.Now().Add(patience)
-	for d.files() > open+2 && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond) // a poll to a deadline
-	}
-	if now := d.files(); now > open+2 {
-		t.Errorf("the server still has %d more files open than before", now-open)
+	if !served.Poll(patience, func() bool { return d.files() <= open+2 }) {
+		t.Errorf("the server still has %d more files open than before", d.files()-open)
 	}
 	d.unchanged("slow readers")
 }

@@ -291,8 +291,8 @@ func (d *deployment) signingKey() publicJWK {
 	d.t.Helper()
 	var header publicJWK
 	var set struct{ Keys []publicJWK }
-	d.decode(decodeText(d.t, strings.Split(d.token, ".")[0]), &header)
-	d.decode(d.local("GET", "login.localhost/"+d.about.Tenant+"/discovery/v2.0/keys", ""), &set)
+	d.MustDecode(decodeText(d.t, strings.Split(d.token, ".")[0]), &header)
+	d.MustDecode(d.Must("GET", "login.localhost/"+d.about.Tenant+"/discovery/v2.0/keys", ""), &set)
 	for _, k := range set.Keys {
 		if k.Kid == header.Kid {
 			return k
@@ -367,7 +367,7 @@ func TestExpiredToken(t *testing.T) {
 	if !strings.Contains(a.body, "[TokenExpired]") {
 		t.Errorf("the old token got %s; want [TokenExpired]", a.body)
 	}
-	d.token = d.newToken("https://vault.localhost")
+	d.token = d.newToken(served.VaultResource)
 	if a := d.ask(d.authorized()); a.status != 200 {
 		t.Errorf("a new token got %d %s, want 200", a.status, a.body)
 	}

@@ -151,15 +151,7 @@ func exercise(t *testing.T, s *served.Server, errorTexts io.Writer, i int, value
 
 func metrics(t *testing.T, s *served.Server) []byte {
 	t.Helper()
-	resp, err := http.Get("http://" + s.Metrics + "/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := []byte(s.ReadMetrics())
 	if !bytes.Contains(b, []byte(`strongroom_requests_total{face="dataplane",operation="SecretSet"`)) {
 		t.Error("the metrics do not count SecretSet")
 	}

@@ -3,21 +3,12 @@
 package matrix
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"strongroom/test/served"
 )
@@ -41,7 +32,7 @@ const (
 type deployment struct {
 	*served.Server
 	t       *testing.T
-	about   struct{ Tenant, Subscription, Group, Region string }
+	about   served.About
 	client  *http.Client
 	callers []*caller
 	// standing is the object id of the identity whose assignments exist all the time.
@@ -65,8 +56,8 @@ func start(t *testing.T) *deployment {
 	t.Helper()
 	d := &deployment{t: t, Server: served.New(t, "")}
 	d.Start()
-	d.decode(d.local("GET", "local/about", ""), &d.about)
-	d.client = newClient(t, d.Server)
+	d.about = d.About()
+	d.client = &http.Client{Transport: d.Transport(), Timeout: 40 * time.Second}
 	d.local("PUT", d.management(d.group()+"-b", ""), fmt.Sprintf(`{"location":%q}`, d.about.Region))
 	for _, name := range []string{mainVault, shorterVault, longerVault, deletedVault} {
 		d.makeVault(name)
@@ -77,26 +68,6 @@ func start(t *testing.T) *deployment {
 		d.assignStanding(d.asked(&question{at: level}, names{vault: mainVault, group: d.about.Group}))
 	}
 	return d
-}
-
-// newClient speaks HTTP to the server's TLS listener, over several connections.
-func newClient(t *testing.T, s *served.Server) *http.Client {
-	t.Helper()
-	pem, err := os.ReadFile(filepath.Join(s.Data(), "ca.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: connections,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var dialer net.Dialer
-			return dialer.DialContext(ctx, "tcp", s.Listen)
-		},
-	}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, Timeout: 40 * time.Second}
 }
 
 // Scopes.
@@ -135,17 +106,17 @@ func (d *deployment) try(method, target, body string) (int, []byte) {
 // local wants success. It may be called from other goroutines, and so goes on if there is none.
 func (d *deployment) local(method, target, body string) []byte {
 	d.t.Helper()
-	status, answer := d.try(method, target, body)
-	if status >= 300 {
-		d.t.Errorf("%s %s: %d: %s", method, target, status, answer)
+	answer, err := d.Owner(method, target, body)
+	if err != nil {
+		d.t.Error(err)
 	}
 	return answer
 }
 
 func (d *deployment) decode(b []byte, to any) {
 	d.t.Helper()
-	if err := json.Unmarshal(b, to, json.MatchCaseInsensitiveNames(true)); err != nil {
-		d.t.Errorf("%v in %s", err, b)
+	if err := served.Decode(b, to); err != nil {
+		d.t.Error(err)
 	}
 }
 
@@ -199,25 +170,19 @@ func (d *deployment) makeCallers(roles []*role) {
 	}
 }
 
-// signIn makes a service principal with a secret, and gets a token for each face.
+// signIn makes the application, and gets a token for each face.
 func (d *deployment) signIn(c *caller) {
 	d.t.Helper()
-	const graph = "graph.localhost/v1.0/"
-	var app, principal struct{ ID, AppID string }
-	d.decode(d.local("POST", graph+"applications", fmt.Sprintf(`{"displayName":%q}`, c.live)), &app)
-	d.decode(d.local("POST", graph+"servicePrincipals", fmt.Sprintf(`{"appId":%q}`, app.AppID)), &principal)
-	var password struct{ SecretText string }
-	d.decode(d.local("POST", graph+"applications/"+app.ID+"/addPassword", `{"passwordCredential":{}}`), &password)
-	c.appID, c.objectID = app.AppID, principal.ID
-	for resource, token := range map[string]*string{"https://vault.localhost": &c.vaultToken, "https://management.localhost": &c.managementToken} {
-		form := url.Values{
-			"grant_type": {"client_credentials"}, "client_id": {app.AppID}, "client_secret": {password.SecretText}, "scope": {resource + "/.default"},
+	app, err := d.NewApplication(c.live)
+	if err != nil {
+		d.t.Error(err)
+		return
+	}
+	c.appID, c.objectID = app.AppID, app.PrincipalID
+	for resource, token := range map[string]*string{served.VaultResource: &c.vaultToken, "https://management.localhost": &c.managementToken} {
+		if _, *token, err = d.SignIn(d.about.Tenant, app.AppID, app.Secret.SecretText, resource); err != nil {
+			d.t.Error(err)
 		}
-		var answer struct {
-			Token string `json:"access_token"`
-		}
-		d.decode(d.local("POST", "login.localhost/"+d.about.Tenant+"/oauth2/v2.0/token", form.Encode()), &answer)
-		*token = answer.Token
 	}
 }
 
@@ -227,11 +192,7 @@ func (d *deployment) assignmentTarget(scope, id string) string {
 
 func (d *deployment) assign(scope, id, role, principal string) {
 	d.t.Helper()
-	d.local("PUT", d.assignmentTarget(scope, id), assignmentBody(role, principal))
-}
-
-func assignmentBody(role, principal string) string {
-	return fmt.Sprintf(`{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/%s","principalId":%q}}`, role, principal)
+	d.local("PUT", d.assignmentTarget(scope, id), served.RoleAssignment(role, principal))
 }
 
 // spelled writes a scope in other letters for every second caller: they do not count.

@@ -162,13 +162,11 @@ func (d *deployment) send(c *caller, q *request) (answer, error) {
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := d.client.Do(req)
+	resp, body, err := served.Do(d.client, req)
 	if err != nil {
 		return answer{}, err
 	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return answer{resp.StatusCode, body}, err
+	return answer{resp.StatusCode, body}, nil
 }
 
 // prepare makes what an allowed cell is about to change or remove, so that it can succeed.

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json"
-
 	"strongroom/internal/db/dbtest"
 	"strongroom/test/served"
 )
@@ -31,7 +29,6 @@ func TestGrantsCountAtOnce(t *testing.T) {
 	second.ListenBeside(first)
 	second.Start()
 	c := newClient(t, first)
-	token := c.token("tester")
 	wrongDenials, staleAllows := 0, 0
 	for i := range pairs {
 		grantOn, useOn := first, second
@@ -39,12 +36,12 @@ func TestGrantsCountAtOnce(t *testing.T) {
 			grantOn, useOn = second, first
 		}
 		path := c.assignment(i)
-		c.must(grantOn, "PUT", path, c.assignmentBody)
-		if status := c.read(useOn, token); status != 200 {
+		grantOn.Must("PUT", path, c.assignmentBody)
+		if status := c.read(useOn); status != 200 {
 			wrongDenials++
 		}
-		c.must(grantOn, "DELETE", path, "")
-		if status := c.read(useOn, token); status != 403 {
+		grantOn.Must("DELETE", path, "")
+		if status := c.read(useOn); status != 403 {
 			staleAllows++
 		}
 	}
@@ -67,78 +64,43 @@ func TestSecondServerOnOneFile(t *testing.T) {
 	}
 }
 
-// A client prepares a vault, an identity with a token, and requests with it.
+// A client is an application with a token, and the role assignment that it is given and taken.
 type client struct {
 	t              *testing.T
-	s              *served.Server
-	about          struct{ Tenant, Subscription, Group string }
+	about          served.About
+	token          string
 	assignmentBody string
-	principal      string
 }
 
+// secretsUser is the published id of Key Vault Secrets User.
+const secretsUser = "4633458b-17de-408a-b874-0445c86b69e6"
+
+// shared is the secret that the client reads.
+const shared = "/secrets/shared?api-version=7.6"
+
 func newClient(t *testing.T, s *served.Server) *client {
-	c := &client{t: t, s: s}
-	c.decode(c.get("local", "/about"), &c.about)
-	c.must(s, "PUT", c.vaultHostSecret(), `{"value":"x"}`)
+	t.Helper()
+	c := &client{t: t, about: s.About()}
+	s.Must("PUT", served.VaultHost+shared, `{"value":"x"}`)
+	app, err := s.NewApplication("tester")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, c.token, err = s.SignIn(c.about.Tenant, app.AppID, app.Secret.SecretText, served.VaultResource); err != nil {
+		t.Fatal(err)
+	}
+	c.assignmentBody = served.RoleAssignment(secretsUser, app.PrincipalID)
 	return c
 }
 
-func (c *client) vaultHostSecret() string {
-	return served.VaultHost + "/secrets/shared?api-version=7.6"
-}
-
-// must sends a request whose path begins with its host, over a node's local socket.
-func (c *client) must(s *served.Server, method, target, body string) []byte {
-	c.t.Helper()
-	host, path, _ := strings.Cut(target, "/")
-	status, _, answer, err := s.Call(method, host, "/"+path, body)
-	if err != nil || status >= 300 {
-		c.t.Fatalf("%s %s: %d, %v: %s", method, target, status, err, answer)
-	}
-	return answer
-}
-
-func (c *client) get(host, path string) []byte { return c.must(c.s, "GET", host+path, "") }
-
-func (c *client) decode(b []byte, to any) {
-	c.t.Helper()
-	if err := json.Unmarshal(b, to, json.MatchCaseInsensitiveNames(true)); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-// token makes a service principal with a secret and signs it in.
-func (c *client) token(name string) string {
-	c.t.Helper()
-	graph, login := "graph.localhost", "login.localhost"
-	var app struct{ ID, AppID string }
-	c.decode(c.must(c.s, "POST", graph+"/v1.0/applications", fmt.Sprintf(`{"displayName":%q}`, name)), &app)
-	var sp struct{ ID string }
-	c.decode(c.must(c.s, "POST", graph+"/v1.0/servicePrincipals", fmt.Sprintf(`{"appId":%q}`, app.AppID)), &sp)
-	var password struct{ SecretText string }
-	c.decode(c.must(c.s, "POST", graph+"/v1.0/applications/"+app.ID+"/addPassword", `{"passwordCredential":{"displayName":"test"}}`), &password)
-	var answer struct {
-		AccessToken string `json:"access_token"`
-	}
-	form := "grant_type=client_credentials&client_id=" + app.AppID + "&client_secret=" + password.SecretText +
-		"&scope=https%3A%2F%2F" + c.vaultResource() + "%2F.default"
-	c.decode(c.must(c.s, "POST", login+"/"+c.about.Tenant+"/oauth2/v2.0/token", form), &answer)
-	c.principal = sp.ID
-	c.assignmentBody = fmt.Sprintf(`{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/4633458b-17de-408a-b874-0445c86b69e6","principalId":%q}}`, sp.ID)
-	return answer.AccessToken
-}
-
-func (c *client) vaultResource() string { return "vault.localhost" }
-
 func (c *client) assignment(i int) string {
-	return fmt.Sprintf("%s/subscriptions/%s/resourceGroups/%s/providers/Microsoft.KeyVault/vaults/dev/providers/Microsoft.Authorization/roleAssignments/%08d-0000-4000-8000-000000000000?api-version=2022-04-01",
-		served.ManagementHost, c.about.Subscription, c.about.Group, i+1)
+	return fmt.Sprintf("%s/providers/Microsoft.Authorization/roleAssignments/%08d-0000-4000-8000-000000000000?api-version=2022-04-01", c.about.Vault("dev"), i+1)
 }
 
-// read asks a node's TLS listener with the token.
-func (c *client) read(s *served.Server, token string) int {
+// read asks a node's TLS listener for the secret, and returns the status.
+func (c *client) read(s *served.Server) int {
 	c.t.Helper()
-	status, err := s.Get(served.VaultHost, "/secrets/shared?api-version=7.6", token)
+	status, err := s.Get(served.VaultHost, shared, c.token)
 	if err != nil {
 		c.t.Fatal(err)
 	}

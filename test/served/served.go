@@ -29,6 +29,9 @@ const (
 	ManagementHost = "management.localhost"
 )
 
+// atOnce is how many connections of each kind are kept for the next requests.
+const atOnce = 64
+
 // A Server is the built binary with a folder and ports of its own.
 type Server struct {
 	Dir     string   // holds everything the server writes
@@ -73,7 +76,7 @@ func New(t testing.TB, postgresURL string, settings ...string) *Server {
 			var d net.Dialer
 			return d.DialContext(ctx, "unix", s.Socket())
 		},
-		MaxIdleConnsPerHost: 64,
+		MaxIdleConnsPerHost: atOnce,
 	}}
 	return s
 }
@@ -152,18 +155,28 @@ func (s *Server) Start() {
 // WaitReady waits until the server says that it is ready.
 func (s *Server) WaitReady() {
 	s.t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
-	for time.Now().Before(deadline) {
+	ready := Poll(time.Minute, func() bool {
 		resp, err := http.Get("http://" + s.Metrics + "/readyz")
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	if !ready {
+		s.t.Fatalf("the server was not ready within a minute: %s", s.Log())
+	}
+}
+
+// Poll looks again and again until something is done, or the time is over.
+func Poll(within time.Duration, done func() bool) bool {
+	for deadline := time.Now().Add(within); time.Now().Before(deadline); {
+		if done() {
+			return true
 		}
 		time.Sleep(10 * time.Millisecond) // a poll to a deadline
 	}
-	s.t.Fatalf("the server was not ready within a minute: %s", s.Log())
+	return false
 }
 
 // Kill ends the server as a crash would. It may be called twice.
@@ -187,13 +200,35 @@ func (s *Server) Call(method, host, path, body string) (status int, requestID st
 	if err != nil {
 		return 0, "", nil, err
 	}
-	resp, err := s.client.Do(req)
-	if err != nil {
+	resp, answer, err := Do(s.client, req)
+	if resp == nil {
 		return 0, "", nil, err
+	}
+	return resp.StatusCode, resp.Header.Get("x-ms-request-id"), answer, err
+}
+
+// Do sends a request and reads the whole answer. resp is nil if none began.
+func Do(client *http.Client, req *http.Request) (resp *http.Response, answer []byte, err error) {
+	if resp, err = client.Do(req); err != nil {
+		return nil, nil, err
 	}
 	defer resp.Body.Close()
 	answer, err = io.ReadAll(resp.Body)
-	return resp.StatusCode, resp.Header.Get("x-ms-request-id"), answer, err
+	return resp, answer, err
+}
+
+// ReadMetrics reads what the server counts.
+func (s *Server) ReadMetrics() string {
+	s.t.Helper()
+	req, err := http.NewRequest(http.MethodGet, "http://"+s.Metrics+"/metrics", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, b, err := Do(http.DefaultClient, req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		s.t.Fatalf("read the metrics: %v, %v", resp, err)
+	}
+	return string(b)
 }
 
 // A log keeps what a process writes.
@@ -214,33 +249,48 @@ func (l *log) String() string {
 	return l.b.String()
 }
 
-// Get asks the server's TLS listener with a token, trusting the local authority alone.
+// Roots trusts the server's own authority alone. The server must have started.
+func (s *Server) Roots() *x509.CertPool {
+	s.t.Helper()
+	pem, err := os.ReadFile(filepath.Join(s.Data(), "ca.pem"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		s.t.Fatal("no certificate in ca.pem")
+	}
+	return roots
+}
+
+// Transport sends requests to the server's TLS listener, whatever their host, and trusts the
+// server's own authority alone. The server must have started.
+func (s *Server) Transport() *http.Transport {
+	s.t.Helper()
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: s.Roots()}, MaxIdleConnsPerHost: atOnce,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", s.Listen)
+		},
+	}
+	s.t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+// Get asks the server's TLS listener with a token.
 func (s *Server) Get(host, path, token string) (status int, err error) {
 	s.tlsOnce.Do(func() {
-		pem, err := os.ReadFile(filepath.Join(s.Data(), "ca.pem"))
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM(pem)
-		s.tls = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: roots},
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				var d net.Dialer
-				return d.DialContext(ctx, "tcp", s.Listen)
-			},
-		}}
+		s.tls = &http.Client{Timeout: 40 * time.Second, Transport: s.Transport()}
 	})
 	req, err := http.NewRequest(http.MethodGet, "https://"+host+path, nil)
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := s.tls.Do(req)
-	if err != nil {
+	resp, _, err := Do(s.tls, req)
+	if resp == nil {
 		return 0, err
 	}
-	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode, err
 }

@@ -5,7 +5,6 @@ package tamper
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os/exec"
 	"regexp"
@@ -61,12 +60,7 @@ func (p *place) ask(token, method, target, body string) (status int, answer stri
 		p.t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
-	resp, err := p.client.Do(req)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
+	resp, b, err := served.Do(p.client, req)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -159,16 +153,11 @@ func (p *place) settle() {
 
 func (p *place) poll(what string, done func() bool) bool {
 	p.t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		if done() {
-			return true
-		}
-		time.Sleep(10 * time.Millisecond) // a poll to a deadline
-	}
-	if what != "" {
+	came := served.Poll(patience, done)
+	if !came && what != "" {
 		p.t.Fatalf("%s has not come: %s", what, p.Log())
 	}
-	return false
+	return came
 }
 
 // waitNoticed waits until the log names the attack, or one whole scrub has passed.
@@ -223,16 +212,7 @@ func (p *place) words(text string) string {
 
 func (p *place) tamperings() string {
 	p.t.Helper()
-	resp, err := http.Get("http://" + p.Metrics + "/metrics")
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(b), "\nstrongroom_tampering_total ")
+	_, after, _ := strings.Cut(p.ReadMetrics(), "\nstrongroom_tampering_total ")
 	n, _, _ := strings.Cut(after, "\n")
 	return n
 }

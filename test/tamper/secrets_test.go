@@ -131,16 +131,12 @@ var secretAttacks = []attack{
 	},
 	{
 		name: "empty a vault with its revision",
-		sql: `DELETE FROM secrets WHERE vault_id = {target};
-			DELETE FROM secret_versions WHERE vault_id = {target};
-			DELETE FROM revisions WHERE scope = 'vault/' || {target}`,
+		sql:  emptyVault,
 		asks: []ask{{who: "reader", target: "target/secrets/db", status: []int{500}}, listNames}, where: targetVault, found: "{target}",
 	},
 	{
 		name: "empty a vault with its revision, with the server stopped", stopped: true,
-		sql: `DELETE FROM secrets WHERE vault_id = {target};
-			DELETE FROM secret_versions WHERE vault_id = {target};
-			DELETE FROM revisions WHERE scope = 'vault/' || {target}`,
+		sql:  emptyVault,
 		asks: []ask{{who: "reader", target: "target/secrets/db", status: []int{500}}, listNames}, where: targetVault, found: "{target}",
 	},
 	{
@@ -269,6 +265,10 @@ const backToYesterday = `DELETE FROM secrets WHERE vault_id = {target} AND name_
 
 const vaultRevisionBack = `DELETE FROM revisions WHERE scope = 'vault/' || {target};
 	INSERT INTO revisions SELECT * FROM y_revisions WHERE scope = 'vault/' || {target}`
+
+const emptyVault = `DELETE FROM secrets WHERE vault_id = {target};
+	DELETE FROM secret_versions WHERE vault_id = {target};
+	DELETE FROM revisions WHERE scope = 'vault/' || {target}`
 
 const vaultBack = `DELETE FROM secrets WHERE vault_id = {target};
 	DELETE FROM secret_versions WHERE vault_id = {target};

@@ -4,12 +4,13 @@ package tamper
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"strongroom/test/served"
 )
 
 // systemAttacks are on what the server is started by and works by.
@@ -101,12 +102,7 @@ func otherIdentity(p *place) {
 		p.t.Fatal(err)
 	}
 	req.Header.Set("Metadata", "true")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	b, err := io.ReadAll(resp.Body)
+	resp, b, err := served.Do(http.DefaultClient, req)
 	if err != nil {
 		p.t.Fatal(err)
 	}

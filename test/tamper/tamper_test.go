@@ -21,7 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	_ "github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite"
 
@@ -58,10 +57,8 @@ type base struct {
 	dir      string // its data folder
 	database string // of PostgreSQL, a template; else ""
 	names    map[string]string
-	about    about
+	about    served.About
 }
-
-type about struct{ Tenant, Subscription, Group string }
 
 // A builder prepares a base over the local socket, as the local owner.
 type builder struct {
@@ -78,7 +75,7 @@ func newBase(t testing.TB, url, database string) *base {
 	b.b.dir = t.TempDir()
 	b.Start()
 	b.hands = openHands(t, b.Server, url)
-	b.decode(b.must("GET", "local/about", ""), &b.b.about)
+	b.b.about = b.About()
 	b.yesterday()
 	b.keepYesterday()
 	b.today()
@@ -139,24 +136,24 @@ func (b *builder) yesterday() {
 	}
 	b.set("theirs/mine", "THEIRS-mine")
 	b.set("untouched/calm", "VALUE-calm")
-	b.must("DELETE", "target.vault.localhost/secrets/purged"+vaultVersion, "")
+	b.Must("DELETE", "target.vault.localhost/secrets/purged"+vaultVersion, "")
 }
 
 // today is what has lawfully changed since.
 func (b *builder) today() {
 	b.set("target/db", "VALUE-now-db")
 	b.set("target/api", "VALUE-now-api")
-	b.must("DELETE", "target.vault.localhost/secrets/gone"+vaultVersion, "")
-	b.must("DELETE", "target.vault.localhost/deletedsecrets/purged"+vaultVersion, "")
-	b.must("PATCH", "target.vault.localhost/secrets/off"+vaultVersion, `{"attributes":{"enabled":false}}`)
-	b.must("PATCH", "target.vault.localhost/secrets/dated"+vaultVersion, `{"attributes":{"exp":1700000000},"contentType":"text/plain","tags":{"a":"b"}}`)
-	b.must("DELETE", b.assignment(5, "target"), "")
+	b.Must("DELETE", "target.vault.localhost/secrets/gone"+vaultVersion, "")
+	b.Must("DELETE", "target.vault.localhost/deletedsecrets/purged"+vaultVersion, "")
+	b.Must("PATCH", "target.vault.localhost/secrets/off"+vaultVersion, `{"attributes":{"enabled":false}}`)
+	b.Must("PATCH", "target.vault.localhost/secrets/dated"+vaultVersion, `{"attributes":{"exp":1700000000},"contentType":"text/plain","tags":{"a":"b"}}`)
+	b.Must("DELETE", b.assignment(5, "target"), "")
 	b.member("DELETE", "crew", "outsider")
-	b.must("PATCH", "graph.localhost/v1.0/servicePrincipals/"+b.b.names["retired.id"], `{"accountEnabled":false}`)
-	b.must("POST", "graph.localhost/v1.0/applications/"+b.b.names["reader.object"]+"/removePassword",
+	b.Must("PATCH", "graph.localhost/v1.0/servicePrincipals/"+b.b.names["retired.id"], `{"accountEnabled":false}`)
+	b.Must("POST", "graph.localhost/v1.0/applications/"+b.b.names["reader.object"]+"/removePassword",
 		fmt.Sprintf(`{"keyId":%q}`, b.b.names["leaked.key"]))
 	b.putVault("closed", `{"networkAcls":{"defaultAction":"Deny","bypass":"None"}}`)
-	b.must("DELETE", b.vault("buried")+armVersion, "")
+	b.Must("DELETE", b.vault("buried")+armVersion, "")
 }
 
 // keepYesterday copies all tables, and on SQLite the file.
@@ -174,7 +171,7 @@ func (b *builder) keepYesterday() {
 const yesterdaysFile = "yesterday.db"
 
 // numbered has all entries numbered that are stored by now.
-func (b *builder) numbered() { b.must("GET", "management.localhost/audit/entries?api-version=7.6", "") }
+func (b *builder) numbered() { b.Must("GET", "management.localhost/audit/entries?api-version=7.6", "") }
 
 var tables = []string{
 	"meta", "revisions", "journal", "keyring", "resource_groups", "vaults", "secrets", "secret_versions",
@@ -203,31 +200,8 @@ func (b *builder) nameVaults() {
 	}
 }
 
-// must sends a request whose target begins with the host, and wants success.
-func (b *builder) must(method, target, body string) []byte {
-	b.t.Helper()
-	host, path, _ := strings.Cut(target, "/")
-	status, _, answer, err := b.Call(method, host, "/"+path, body)
-	if err != nil || status >= 300 {
-		b.t.Fatalf("%s %s: %d, %v: %s", method, target, status, err, answer)
-	}
-	return answer
-}
-
-func (b *builder) decode(from []byte, to any) {
-	b.t.Helper()
-	if err := json.Unmarshal(from, to, json.MatchCaseInsensitiveNames(true)); err != nil {
-		b.t.Fatalf("%v in %s", err, from)
-	}
-}
-
 // vault is the management path of a vault, behind its host.
-func (b *builder) vault(name string) string { return b.b.about.vault(name) }
-
-func (a about) vault(name string) string {
-	return fmt.Sprintf("%s/subscriptions/%s/resourceGroups/%s/providers/Microsoft.KeyVault/vaults/%s",
-		served.ManagementHost, a.Subscription, a.Group, name)
-}
+func (b *builder) vault(name string) string { return b.b.about.Vault(name) }
 
 func (b *builder) putVault(name, more string) {
 	b.t.Helper()
@@ -235,7 +209,7 @@ func (b *builder) putVault(name, more string) {
 	if more != "" {
 		more = "," + more
 	}
-	b.must("PUT", b.vault(name)+armVersion, fmt.Sprintf(
+	b.Must("PUT", b.vault(name)+armVersion, fmt.Sprintf(
 		`{"location":"local","properties":{"tenantId":%q,"sku":{"family":"A","name":"standard"},"enableRbacAuthorization":true%s}}`, b.b.about.Tenant, more))
 }
 
@@ -243,30 +217,33 @@ func (b *builder) putVault(name, more string) {
 // name.object, name.secret.
 func (b *builder) putApplication(name string) {
 	b.t.Helper()
-	var app struct{ ID, AppID string }
-	b.decode(b.must("POST", "graph.localhost/v1.0/applications", fmt.Sprintf(`{"displayName":%q}`, name)), &app)
-	var principal struct{ ID string }
-	b.decode(b.must("POST", "graph.localhost/v1.0/servicePrincipals", fmt.Sprintf(`{"appId":%q}`, app.AppID)), &principal)
-	b.b.names[name+".app"], b.b.names[name+".object"], b.b.names[name+".id"] = app.AppID, app.ID, principal.ID
-	b.addPassword(name, name, "")
+	app, err := b.NewApplication(name)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.b.names[name+".app"], b.b.names[name+".object"], b.b.names[name+".id"] = app.AppID, app.ObjectID, app.PrincipalID
+	b.nameSecret(name, name, app.Secret)
 }
 
-// addPassword gives an application a secret: as.secret, as.key, as.of.
+// addPassword gives an application one more secret.
 func (b *builder) addPassword(app, as, end string) {
 	b.t.Helper()
-	body := `{"passwordCredential":{}}`
-	if end != "" {
-		body = fmt.Sprintf(`{"passwordCredential":{"endDateTime":%q}}`, end)
+	secret, err := b.NewSecret(b.b.names[app+".object"], end)
+	if err != nil {
+		b.t.Fatal(err)
 	}
-	var password struct{ SecretText, KeyID string }
-	b.decode(b.must("POST", "graph.localhost/v1.0/applications/"+b.b.names[app+".object"]+"/addPassword", body), &password)
-	b.b.names[as+".secret"], b.b.names[as+".key"], b.b.names[as+".of"] = password.SecretText, password.KeyID, app
+	b.nameSecret(app, as, secret)
+}
+
+// nameSecret notes an application's secret: as.secret, as.key, as.of.
+func (b *builder) nameSecret(app, as string, secret served.Secret) {
+	b.b.names[as+".secret"], b.b.names[as+".key"], b.b.names[as+".of"] = secret.SecretText, secret.KeyID, app
 }
 
 func (b *builder) putGroup(name string) {
 	b.t.Helper()
 	var group struct{ ID string }
-	b.decode(b.must("POST", "graph.localhost/v1.0/groups", fmt.Sprintf(`{"displayName":%q,"securityEnabled":true,"mailEnabled":false}`, name)), &group)
+	b.MustDecode(b.Must("POST", "graph.localhost/v1.0/groups", fmt.Sprintf(`{"displayName":%q,"securityEnabled":true,"mailEnabled":false}`, name)), &group)
 	b.b.names[name+".id"] = group.ID
 }
 
@@ -278,7 +255,7 @@ func (b *builder) member(method, group, member string) {
 	if method == "DELETE" {
 		path, body = path+b.b.names[member+".id"]+"/", ""
 	}
-	b.must(method, path+"$ref", body)
+	b.Must(method, path+"$ref", body)
 }
 
 func (b *builder) assignment(n int, vault string) string {
@@ -287,15 +264,14 @@ func (b *builder) assignment(n int, vault string) string {
 
 func (b *builder) assign(n int, vault, principal, role string) {
 	b.t.Helper()
-	b.must("PUT", b.assignment(n, vault), fmt.Sprintf(
-		`{"properties":{"roleDefinitionId":"/providers/Microsoft.Authorization/roleDefinitions/%s","principalId":%q}}`, role, b.b.names[principal+".id"]))
+	b.Must("PUT", b.assignment(n, vault), served.RoleAssignment(role, b.b.names[principal+".id"]))
 }
 
 // set stores a value under vault/name.
 func (b *builder) set(secret, value string) {
 	b.t.Helper()
 	vault, name, _ := strings.Cut(secret, "/")
-	b.must("PUT", vault+".vault.localhost/secrets/"+name+vaultVersion, fmt.Sprintf(`{"value":%q}`, value))
+	b.Must("PUT", vault+".vault.localhost/secrets/"+name+vaultVersion, fmt.Sprintf(`{"value":%q}`, value))
 }
 
 func copyFolder(t testing.TB, from, to string) {
