@@ -37,7 +37,7 @@ func newWorld(t *testing.T, d *db.DB) *world {
 	t.Helper()
 	ring := dbtest.Ring(t)
 	directory := &identity.Store{Ring: ring, Tenant: testTenant}
-	rights := &authz.Store{Ring: ring, Tenant: testTenant, Identity: directory}
+	rights := &authz.Store{Tenant: testTenant, Identity: directory}
 	return &world{
 		t: t,
 		pipeline: &operation.Pipeline{

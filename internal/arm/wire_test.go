@@ -220,11 +220,11 @@ func TestNewRole(t *testing.T) {
 		`"assignableScopes":["/"],"permissions":[{"actions":[],"notActions":[],` +
 		`"dataActions":["Microsoft.KeyVault/vaults/secrets/getSecret/action","Microsoft.KeyVault/vaults/secrets/readMetadata/action"],` +
 		`"notDataActions":[]}],"createdOn":null,"updatedOn":null,"createdBy":null,"updatedBy":null}}`
-	r, _ := authz.RoleByName("Key Vault Secrets User")
+	r, _ := authz.RoleByID("4633458b-17de-408a-b874-0445c86b69e6")
 	if got := marshal(t, newRole(r, resource.Group("S", "g"))); got != want {
 		t.Errorf("newRole =\n%s\nwant\n%s", got, want)
 	}
-	r, _ = authz.RoleByName("Key Vault Data Access Administrator")
+	r, _ = authz.RoleByID("8b54135c-b56d-4d72-a534-26097cfdc8d8")
 	got := newRole(r, resource.Root)
 	if p := got.Properties.Permissions[0]; p.ConditionVersion != "2.0" || !strings.HasPrefix(p.Condition, "((!(ActionMatches{'Microsoft.Authorization/roleAssignments/write'})) OR (@Request[") {
 		t.Errorf("condition = %q, version %q", p.Condition, p.ConditionVersion)

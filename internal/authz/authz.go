@@ -14,14 +14,12 @@ import (
 	"sync/atomic"
 
 	"strongroom/internal/db"
-	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 	"strongroom/internal/resource"
 )
 
 // A Store keeps role assignments and the compiled snapshot. It may be shared.
 type Store struct {
-	Ring     *envelope.Ring
 	Tenant   string
 	Identity *identity.Store
 

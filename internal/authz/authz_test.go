@@ -87,8 +87,8 @@ func TestNotActionsAreNoDeny(t *testing.T) {
 		s := newStore(t)
 		principal := newPrincipal(t, s, d)
 		need := Need{Action: "Microsoft.Authorization/roleAssignments/write", Scope: vault}
-		contributor, _ := RoleByName("Contributor")
-		administrator, _ := RoleByName("User Access Administrator")
+		contributor, _ := roleByName("Contributor")
+		administrator, _ := roleByName("User Access Administrator")
 		assign(t, s, d, principal, contributor.ID, "/")
 		if decide(t, s, d, principal, need).Allowed {
 			t.Error("Contributor may assign roles")

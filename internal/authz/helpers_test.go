@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"strings"
 	"testing"
 
 	"strongroom/internal/apierr"
@@ -26,7 +27,7 @@ var vault = resource.VaultScope(subscription, "rg1", "vault1")
 func newStore(t testing.TB) *Store {
 	t.Helper()
 	ring := dbtest.Ring(t)
-	return &Store{Ring: ring, Tenant: tenant, Identity: &identity.Store{Ring: ring, Tenant: tenant}}
+	return &Store{Tenant: tenant, Identity: &identity.Store{Ring: ring, Tenant: tenant}}
 }
 
 func tryUpdate(t testing.TB, d *db.DB, fn func(*db.Tx) error) error {
@@ -115,4 +116,14 @@ func wantRefusal(t testing.TB, err error, kind apierr.Kind, code string) {
 	if !ok || refusal.Kind != kind || refusal.Code != code {
 		t.Errorf("got error %v, want a refusal of kind %d with code %s", err, kind, code)
 	}
+}
+
+// roleByName finds a built-in role by its name, in any letter case.
+func roleByName(name string) (*Role, bool) {
+	for i := range BuiltIn {
+		if strings.EqualFold(BuiltIn[i].Name, name) {
+			return &BuiltIn[i], true
+		}
+	}
+	return nil, false
 }

@@ -109,7 +109,7 @@ func TestBuiltInRoles(t *testing.T) {
 			t.Errorf("role %s: got %v, want %q", id, role, name)
 			continue
 		}
-		if byName, ok := RoleByName(strings.ToUpper(name)); !ok || byName != role {
+		if byName, ok := roleByName(strings.ToUpper(name)); !ok || byName != role {
 			t.Errorf("role %q by name: got %v, want %s", name, byName, id)
 		}
 		for _, word := range strings.Fields(operations) {
@@ -154,7 +154,7 @@ func TestRolesInPlainWords(t *testing.T) {
 		{"Reader", "KV/vaults/read", true},
 		{"Reader", "KV/vaults/write", false},
 	} {
-		role, ok := RoleByName(tt.role)
+		role, ok := roleByName(tt.role)
 		if !ok {
 			t.Fatalf("no role %q", tt.role)
 		}

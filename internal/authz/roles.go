@@ -200,16 +200,6 @@ func RoleByID(id string) (*Role, bool) {
 	return nil, false
 }
 
-// RoleByName finds a built-in role by its name, in any letter case.
-func RoleByName(name string) (*Role, bool) {
-	for i := range BuiltIn {
-		if strings.EqualFold(BuiltIn[i].Name, name) {
-			return &BuiltIn[i], true
-		}
-	}
-	return nil, false
-}
-
 // allows says whether the role holds the action: granted and not taken away.
 func (r *Role) allows(action string, data bool) bool {
 	yes, no := r.Actions, r.NotActions

@@ -47,16 +47,15 @@ func (r *Ring) Fold(d Digest, part int, gone, come [][]byte) (Digest, error) {
 	sum := out[ringHeaderSize+part*sumSize:][:sumSize]
 	h := hmac.New(sha256.New, k.key.Reveal())
 	element := make([]byte, 0, sumSize)
-	for _, mac := range gone {
-		h.Reset()
-		h.Write(mac)
-		subtract(sum, h.Sum(element))
+	fold := func(macs [][]byte, op func(x, y, carry uint64) (uint64, uint64)) {
+		for _, mac := range macs {
+			h.Reset()
+			h.Write(mac)
+			combine(sum, h.Sum(element), op)
+		}
 	}
-	for _, mac := range come {
-		h.Reset()
-		h.Write(mac)
-		add(sum, h.Sum(element))
-	}
+	fold(gone, bits.Sub64)
+	fold(come, bits.Add64)
 	return out, nil
 }
 
@@ -66,21 +65,13 @@ func (d Digest) Empty() Digest {
 	return append(bytes.Clone(d[:min(ringHeaderSize, len(d))]), make([]byte, sumSize)...)
 }
 
-// add and subtract work on 256-bit big-endian numbers, in place.
-func add(sum, n []byte) {
+// combine adds n to sum (bits.Add64) or takes it away (bits.Sub64), in place: 256-bit numbers,
+// big-endian.
+func combine(sum, n []byte, op func(x, y, carry uint64) (uint64, uint64)) {
 	var carry uint64
 	for at := sumSize - 8; at >= 0; at -= 8 {
 		var word uint64
-		word, carry = bits.Add64(binary.BigEndian.Uint64(sum[at:]), binary.BigEndian.Uint64(n[at:]), carry)
-		binary.BigEndian.PutUint64(sum[at:], word)
-	}
-}
-
-func subtract(sum, n []byte) {
-	var borrow uint64
-	for at := sumSize - 8; at >= 0; at -= 8 {
-		var word uint64
-		word, borrow = bits.Sub64(binary.BigEndian.Uint64(sum[at:]), binary.BigEndian.Uint64(n[at:]), borrow)
+		word, carry = op(binary.BigEndian.Uint64(sum[at:]), binary.BigEndian.Uint64(n[at:]), carry)
 		binary.BigEndian.PutUint64(sum[at:], word)
 	}
 }

@@ -55,36 +55,12 @@ func TestOrder(t *testing.T) {
 		enter        string
 		inside, want string // let in at once; in which order, in the end
 	}{
-		{
-			"one key in order of arrival",
-			Limits{Inside: 1, Waiting: 9},
-			"a a a", "a", "a a a",
-		},
-		{
-			"a new key is next",
-			Limits{Inside: 2, Waiting: 9},
-			"a a a a a b", "a a", "a a b a a a",
-		},
-		{
-			"keys take turns",
-			Limits{Inside: 1, Waiting: 20},
-			"a a a a b b b c", "a", "a b c a b a b a",
-		},
-		{
-			"those who hold nothing come first, in order",
-			Limits{Inside: 2, Waiting: 20},
-			"a b a a b b c d", "a b", "a b c d a b a b",
-		},
-		{
-			"first slots beyond the shared ones",
-			Limits{Inside: 4, Shared: 1, Waiting: 9},
-			"a b a c a d e", "a b c d", "a b c d e a a",
-		},
-		{
-			"one key alone has all",
-			Limits{Inside: 4, Shared: 1, Waiting: 9},
-			"a a a a a", "a a a a", "a a a a a",
-		},
+		{"one key in order of arrival", Limits{Inside: 1, Waiting: 9}, "a a a", "a", "a a a"},
+		{"a new key is next", Limits{Inside: 2, Waiting: 9}, "a a a a a b", "a a", "a a b a a a"},
+		{"keys take turns", Limits{Inside: 1, Waiting: 20}, "a a a a b b b c", "a", "a b c a b a b a"},
+		{"those who hold nothing come first, in order", Limits{Inside: 2, Waiting: 20}, "a b a a b b c d", "a b", "a b c d a b a b"},
+		{"first slots beyond the shared ones", Limits{Inside: 4, Shared: 1, Waiting: 9}, "a b a c a d e", "a b c d", "a b c d e a a"},
+		{"one key alone has all", Limits{Inside: 4, Shared: 1, Waiting: 9}, "a a a a a", "a a a a", "a a a a a"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

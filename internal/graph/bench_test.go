@@ -46,7 +46,7 @@ func newBench(t *testing.T) *bench {
 	if err := issuer.EnsureSigningKey(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	rights := &authz.Store{Ring: store.Ring, Tenant: testTenant, Identity: store}
+	rights := &authz.Store{Tenant: testTenant, Identity: store}
 	return &bench{
 		t: t, db: d, store: store, rights: rights, issuer: issuer, family: families[0],
 		table: New(Options{Store: store, Tenant: testTenant}), as: operation.LocalOwner(),

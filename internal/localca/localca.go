@@ -85,12 +85,6 @@ func Open(dir string, domains []string, now func() time.Time) (*CA, error) {
 	}, nil
 }
 
-// Made reports whether Open made the authority just now, so that no trust store has it yet.
-func (c *CA) Made() bool { return c.made }
-
-// NotAfter is when the authority ends; Open replaces it 30 days before.
-func (c *CA) NotAfter() time.Time { return c.cert.NotAfter }
-
 // CertificatePEM is the root certificate, for trust stores. It holds no key.
 func (c *CA) CertificatePEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: c.cert.Raw})

@@ -153,12 +153,12 @@ func TestRenewal(t *testing.T) {
 	}
 	verify(t, ca, second.Leaf, "login.localhost")
 
-	clock = ca.NotAfter().Add(-time.Hour)
+	clock = ca.cert.NotAfter.Add(-time.Hour)
 	last := get(t, ca, "login.localhost")
-	if !last.Leaf.NotAfter.Equal(ca.NotAfter()) {
-		t.Errorf("last certificate ends %v, want with the authority at %v", last.Leaf.NotAfter, ca.NotAfter())
+	if !last.Leaf.NotAfter.Equal(ca.cert.NotAfter) {
+		t.Errorf("last certificate ends %v, want with the authority at %v", last.Leaf.NotAfter, ca.cert.NotAfter)
 	}
-	clock = ca.NotAfter().Add(-time.Minute)
+	clock = ca.cert.NotAfter.Add(-time.Minute)
 	if got := get(t, ca, "login.localhost"); got != last {
 		t.Error("in the last minute: another certificate, want the last")
 	}

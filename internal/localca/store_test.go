@@ -11,12 +11,12 @@ import (
 func TestOpenKeepsTheAuthority(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "deep", "data")
 	first := open(t, dir, testDomains, time.Now)
-	if !first.Made() {
+	if !first.made {
 		t.Error("first Open: Made() = false, want true")
 	}
 	for _, domains := range [][]string{testDomains, {"LOCALHOST."}, {"vault.localhost", "login.strongroom.internal"}} {
 		again := open(t, dir, domains, time.Now)
-		if again.Made() || !again.cert.Equal(first.cert) {
+		if again.made || !again.cert.Equal(first.cert) {
 			t.Errorf("Open(%q) made another authority, want the stored one", domains)
 		}
 	}
@@ -58,7 +58,7 @@ func TestOpenReplaces(t *testing.T) {
 		dir := t.TempDir()
 		old := open(t, dir, testDomains, func() time.Time { return start })
 		ca := open(t, dir, tt.domains, func() time.Time { return tt.at })
-		if got := ca.Made(); got != tt.made {
+		if got := ca.made; got != tt.made {
 			t.Errorf("%s: Made() = %v, want %v", tt.name, got, tt.made)
 		}
 		files := strings.Fields(names(t, dir))
@@ -69,7 +69,7 @@ func TestOpenReplaces(t *testing.T) {
 			t.Errorf("%s: both authorities are called %q, want different names", tt.name, ca.cert.Subject.CommonName)
 		}
 		reopened := open(t, dir, tt.domains, func() time.Time { return tt.at })
-		if reopened.Made() {
+		if reopened.made {
 			t.Errorf("%s: the next Open made another one", tt.name)
 		}
 	}
@@ -85,7 +85,7 @@ func TestOpenAfterCrash(t *testing.T) {
 		if err := os.Remove(filepath.Join(dir, certName)); err != nil {
 			t.Fatal(err)
 		}
-		if ca := open(t, dir, testDomains, now); !ca.Made() {
+		if ca := open(t, dir, testDomains, now); !ca.made {
 			t.Error("key without certificate: Made() = false, want true")
 		}
 	}

@@ -61,7 +61,7 @@ func newBench(t *testing.T) *bench {
 	b := &bench{
 		t: t, db: d, store: store, families: families, login: New(o), managed: NewManaged(o),
 		pipeline: &operation.Pipeline{
-			DB: d, Authz: &authz.Store{Ring: store.Ring, Tenant: testTenant, Identity: store}, Issuer: issuer, Families: families,
+			DB: d, Authz: &authz.Store{Tenant: testTenant, Identity: store}, Issuer: issuer, Families: families,
 			Counter: &audit.Counter{}, Log: slog.New(slog.DiscardHandler), Node: "test",
 			Observe: func(string, string, int, time.Duration) {}, OnTampered: func() {},
 		},

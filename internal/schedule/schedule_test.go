@@ -54,7 +54,7 @@ func newScheduler(t *testing.T, d *db.DB) *Scheduler {
 	ring := dbtest.Ring(t)
 	families := resource.Families{resource.NewFamily("default", "example.org", 443)}
 	directory := &identity.Store{Ring: ring, Tenant: tenant}
-	rights := &authz.Store{Ring: ring, Tenant: tenant, Identity: directory}
+	rights := &authz.Store{Tenant: tenant, Identity: directory}
 	s := &Scheduler{
 		DB: d, Log: slog.New(slog.DiscardHandler), Node: "node1",
 		Vaults: &vaults.Store{Ring: ring, Tenant: tenant, Authz: rights}, Secrets: &secrets.Store{Ring: ring, Tenant: tenant},

@@ -49,7 +49,7 @@ func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
-		rights := &authz.Store{Ring: ring, Tenant: tenant, Identity: &identity.Store{Ring: ring, Tenant: tenant}}
+		rights := &authz.Store{Tenant: tenant, Identity: &identity.Store{Ring: ring, Tenant: tenant}}
 		f := &fixture{
 			Store: &Store{Ring: ring, Tenant: tenant}, t: t, d: dbtest.Open(t, o), o: o,
 			vaults: &vaults.Store{Ring: ring, Tenant: tenant, Authz: rights},

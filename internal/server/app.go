@@ -102,7 +102,7 @@ func (a *app) build(ctx context.Context) error {
 	}
 	tenant := a.deployment.tenant
 	a.identity = &identity.Store{Ring: ring, Tenant: tenant}
-	rights := &authz.Store{Ring: ring, Tenant: tenant, Identity: a.identity}
+	rights := &authz.Store{Tenant: tenant, Identity: a.identity}
 	secretStore := &secrets.Store{Ring: ring, Tenant: tenant}
 	secretStore.Watch(a.db)
 	vaultStore := &vaults.Store{

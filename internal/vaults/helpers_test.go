@@ -23,7 +23,7 @@ const (
 func newStore(t testing.TB) *Store {
 	t.Helper()
 	ring := dbtest.Ring(t)
-	rights := &authz.Store{Ring: ring, Tenant: tenant, Identity: &identity.Store{Ring: ring, Tenant: tenant}}
+	rights := &authz.Store{Tenant: tenant, Identity: &identity.Store{Ring: ring, Tenant: tenant}}
 	return &Store{Ring: ring, Tenant: tenant, Authz: rights}
 }
 

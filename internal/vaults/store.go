@@ -143,17 +143,20 @@ func (s *Store) ListDeleted(tx *db.Tx, subscription string, p Page) ([]Vault, er
 
 // IDs returns the ids of all vaults, living and deleted. Rows are not checked.
 func (s *Store) IDs(tx *db.Tx) ([]string, error) {
-	var ids []string
-	err := tx.Query(func(row db.Scanner) error {
+	return ids(tx, `SELECT vault_id FROM vaults WHERE tenant_id = $1 ORDER BY vault_id`, s.Tenant)
+}
+
+func ids(tx *db.Tx, q string, args ...any) (out []string, err error) {
+	err = tx.Query(func(row db.Scanner) error {
 		var id string
 		err := row.Scan(&id)
-		ids = append(ids, id)
+		out = append(out, id)
 		return err
-	}, `SELECT vault_id FROM vaults WHERE tenant_id = $1 ORDER BY vault_id`, s.Tenant)
+	}, q, args...)
 	if err != nil {
-		return nil, fmt.Errorf("list vaults: %w", err)
+		return nil, fmt.Errorf("find vaults: %w", err)
 	}
-	return ids, nil
+	return out, nil
 }
 
 // Scrub proves the rows of all vaults and resource groups.
@@ -174,17 +177,7 @@ func (s *Store) Due(tx *db.Tx, limit int) ([]string, error) {
 		WHERE tenant_id = $1 AND purge_us IS NOT NULL AND purge_us <= $2
 		ORDER BY purge_us, vault_id
 		LIMIT $3`
-	var ids []string
-	err := tx.Query(func(row db.Scanner) error {
-		var id string
-		err := row.Scan(&id)
-		ids = append(ids, id)
-		return err
-	}, q, s.Tenant, tx.Micros(), limit)
-	if err != nil {
-		return nil, fmt.Errorf("find vaults that are due for purge: %w", err)
-	}
-	return ids, nil
+	return ids(tx, q, s.Tenant, tx.Micros(), limit)
 }
 
 // GetDeleted returns a deleted vault of a subscription and location.
