@@ -22,13 +22,13 @@ func TestRunsExpire(t *testing.T) {
 		if id, ok := r.identity("first"); id != "one" || !ok {
 			t.Errorf("identity of a run after 50 s = %q, %v, want one, true", id, ok)
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // of the bubble's clock
 		r.put("a", []byte("first"), "one")
-		time.Sleep(55 * time.Second)
+		time.Sleep(55 * time.Second) // of the bubble's clock
 		if !live("first") || live("second") {
 			t.Errorf("55 s after one was renewed and 60 s after the other was put: live %v, %v, want true, false", live("first"), live("second"))
 		}
-		time.Sleep(5 * time.Second)
+		time.Sleep(5 * time.Second) // of the bubble's clock
 		if live("first") {
 			t.Error("a run lives on 60 s after it was last put")
 		}
@@ -57,7 +57,7 @@ func TestRunsAreBounded(t *testing.T) {
 		if !r.put("0", []byte("0"), "x") {
 			t.Error("renewal refused among the most runs")
 		}
-		time.Sleep(runLife)
+		time.Sleep(runLife) // of the bubble's clock
 		if !r.put("more", []byte("more"), "x") {
 			t.Error("run refused after the others ended")
 		}

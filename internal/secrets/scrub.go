@@ -11,15 +11,12 @@ import (
 // Scrub proves all that a vault holds: that no secret and no version of one is missing, forged or
 // brought back. It stops at the first that is.
 func (s *Store) Scrub(tx *db.Tx, vaultID string) error {
-	if err := s.noOrphans(tx, vaultID); err != nil {
-		return err
-	}
 	for part := range db.VaultParts { // so that a large vault is not in memory as a whole
 		if err := s.scrubPart(tx, vaultID, part); err != nil {
 			return err
 		}
 	}
-	return nil
+	return s.noOrphans(tx, vaultID)
 }
 
 func (s *Store) scrubPart(tx *db.Tx, vaultID string, part int) error {

@@ -18,7 +18,6 @@ import (
 	"testing"
 	"time"
 
-
 	"strongroom/test/served"
 )
 

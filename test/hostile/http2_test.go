@@ -4,11 +4,9 @@ package hostile
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"strongroom/test/served"
 )
 
 // cutOff is within what time a slow client must be gone where the timeouts are two seconds: some

@@ -4,7 +4,6 @@ package matrix
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -137,9 +136,9 @@ func (d *deployment) body(x *cell, to target) string {
 		return fmt.Sprintf(`{"location":%q,"tags":{"by":%q}}`, d.about.Region, mark)
 	case "RoleAssignmentPut":
 		if to == disposable {
-			return assignmentBody(x.assigned, x.c.bystander)
+			return served.RoleAssignment(x.assigned, x.c.bystander)
 		}
-		return assignmentBody(x.assigned, x.c.objectID) // who may not, tries to give itself more
+		return served.RoleAssignment(x.assigned, x.c.objectID) // who may not, tries to give itself more
 	}
 	return ""
 }

@@ -8,7 +8,6 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -32,13 +31,10 @@ var (
 
 func readWalks(t *testing.T) (walks []walk) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "docs/architecture.md"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, at := range walkTitle.FindAllSubmatchIndex(text, -1) {
-		w := walk{string(text[at[0]:at[1]]), string(text[at[2]:at[3]]), string(text[at[4]:at[5]]), nil}
-		section, _, _ := strings.Cut(string(text[at[1]:]), "\n## ")
+	text := read(t, "docs/architecture.md")
+	for _, at := range walkTitle.FindAllStringSubmatchIndex(text, -1) {
+		w := walk{text[at[0]:at[1]], text[at[2]:at[3]], text[at[4]:at[5]], nil}
+		section, _, _ := strings.Cut(text[at[1]:], "\n## ")
 		for _, m := range walkStop.FindAllStringSubmatch(section, -1) {
 			w.stops = append(w.stops, m[1])
 		}

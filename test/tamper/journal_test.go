@@ -8,6 +8,10 @@ const inJournal = `position = (SELECT MAX(j.position) FROM journal j WHERE j.pos
 // lastInJournal is the last row that was numbered.
 const lastInJournal = `position = (SELECT MAX(j.position) FROM journal j)`
 
+const cutLog = `DELETE FROM journal WHERE commit_id NOT IN (SELECT commit_id FROM y_journal);
+	DELETE FROM revisions WHERE scope = 'audit';
+	INSERT INTO revisions SELECT * FROM y_revisions WHERE scope = 'audit'`
+
 // journalAttacks are on the audit log. Some run with the server stopped, since it numbers what
 // waits every second.
 var journalAttacks = []attack{
@@ -37,17 +41,13 @@ var journalAttacks = []attack{
 		where: "audit log", found: "audit",
 	},
 	{
-		name: "delete the end of the log with its revision",
-		sql: `DELETE FROM journal WHERE commit_id NOT IN (SELECT commit_id FROM y_journal);
-			DELETE FROM revisions WHERE scope = 'audit';
-			INSERT INTO revisions SELECT * FROM y_revisions WHERE scope = 'audit'`,
+		name:  "delete the end of the log with its revision",
+		sql:   cutLog,
 		where: "audit log", found: "lies before",
 	},
 	{
 		name: "delete the end of the log with its revision, with the server stopped", alsoPostgreSQL: true, stopped: true,
-		sql: `DELETE FROM journal WHERE commit_id NOT IN (SELECT commit_id FROM y_journal);
-			DELETE FROM revisions WHERE scope = 'audit';
-			INSERT INTO revisions SELECT * FROM y_revisions WHERE scope = 'audit'`,
+		sql:     cutLog,
 		noStart: "lies behind",
 	},
 	{
