@@ -245,18 +245,17 @@ func TestServerStopsAndComesBack(t *testing.T) {
 	}
 }
 
-// A full disk refuses writes and nothing else, and is over when there is room again. The limit
-// of pages belongs to the writer's one connection, and fails as a full disk does.
+// A full disk refuses writes and nothing else, and is over when there is room again. A limit of
+// pages fails as a full disk does.
 func TestDiskFull(t *testing.T) {
 	d := dbtest.Open(t, dbtest.SQLiteOptions(t))
 	limit := func(pages string) {
-		update(t, d, func(tx *db.Tx) error {
-			var n int64
-			return tx.QueryRow(`PRAGMA max_page_count = ` + pages).Scan(&n)
-		})
+		if err := d.LimitPages(t.Context(), pages); err != nil {
+			t.Fatal(err)
+		}
 	}
 	update(t, d, func(tx *db.Tx) error { return tx.SetMeta("k", "before") })
-	limit("1") // is raised to the pages in use
+	limit("1")
 	big := bytes.Repeat([]byte("x"), 1<<20)
 	for name, try := range map[string]func() error{
 		"Append": func() error { return d.Append(t.Context(), big) },

@@ -22,23 +22,23 @@ func narrowOnly() *model {
 }
 
 // TestOthersLatency compares the p99 of a caller with one connection beside one with 50 to what
-// it is without him. The rows without protection show that the model can tell.
+// it is without him. What is not protected must lie beyond the bound, or the model cannot tell.
 func TestOthersLatency(t *testing.T) {
-	const none = 1e9
+	const bound = 3
 	for _, tt := range []struct {
-		name          string
-		make          func() *model
-		reader, busy  bool // the other reads; the busy caller reads
-		atLeast, most float64
+		name         string
+		make         func() *model
+		reader, busy bool // the other reads; the busy caller reads
+		protected    bool
 	}{
-		{"no gate", noGates, true, true, 5, none},
-		{"a wide gate", wideOnly, true, true, 5, none},
-		{"a narrow gate left before the commit", narrowOnly, true, true, 4, none},
-		{"reads beside reads", gates, true, true, 0, 2.6},
-		{"writes beside reads", gates, false, true, 0, 2.6},
-		{"no gate, busy writer", noGates, true, false, 12, none},
-		{"reads beside writes", gates, true, false, 0, 2.6},
-		{"writes beside writes", gates, false, false, 0, 2.6},
+		{"no gate", noGates, true, true, false},
+		{"a wide gate", wideOnly, true, true, false},
+		{"a narrow gate left before the commit", narrowOnly, true, true, false},
+		{"reads beside reads", gates, true, true, true},
+		{"writes beside reads", gates, false, true, true},
+		{"no gate, busy writer", noGates, true, false, false},
+		{"reads beside writes", gates, true, false, true},
+		{"writes beside writes", gates, false, false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			other, busy := group{"other", 1, !tt.reader}, group{"busy", 50, !tt.busy}
@@ -46,8 +46,10 @@ func TestOthersLatency(t *testing.T) {
 			quiet.sync, loaded.sync = 300*time.Microsecond, 300*time.Microsecond
 			before := p99(quiet.run(t, other)[0])
 			after := p99(loaded.run(t, other, busy)[0])
-			if ratio := float64(after) / float64(before); ratio < tt.atLeast || ratio > tt.most {
-				t.Errorf("p99 = %s, %.2f times the quiet %s; want %g to %g times", after, ratio, before, tt.atLeast, tt.most)
+			ratio := float64(after) / float64(before)
+			t.Logf("p99 = %s, %.2f times the quiet %s", after, ratio, before)
+			if (ratio <= bound) != tt.protected {
+				t.Errorf("p99 = %s, %.2f times the quiet %s; within %g: want %v", after, ratio, before, bound, tt.protected)
 			}
 		})
 	}

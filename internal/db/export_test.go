@@ -1,0 +1,28 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+)
+
+// LimitPages lets the database have n pages, or as many as are in use, whichever is more. The
+// limit belongs to a connection, and any of the writer's may write: all are held and told.
+func (d *DB) LimitPages(ctx context.Context, n string) error {
+	var conns []*sql.Conn
+	var errs error
+	for range d.writes.Stats().MaxOpenConnections {
+		c, err := d.writes.Conn(ctx)
+		if err != nil {
+			errs = errors.Join(errs, err)
+			continue
+		}
+		conns = append(conns, c)
+		_, err = c.ExecContext(ctx, `PRAGMA max_page_count = `+n)
+		errs = errors.Join(errs, err)
+	}
+	for _, c := range conns {
+		errs = errors.Join(errs, c.Close())
+	}
+	return errs
+}
