@@ -2,6 +2,7 @@ package arm
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"strongroom/internal/apierr"
@@ -24,6 +25,7 @@ type About struct {
 	Listen         string `json:"listen"`
 	CAFile         string `json:"caFile"`
 	Version        string `json:"version"`
+	AuditKeys      string `json:"auditKeys"` // PEM: the public keys that sign segments of the audit log
 }
 
 // An EntryPage is a part of the audit log, in Azure's shape.
@@ -73,7 +75,10 @@ func (f *Face) listEntries(ctx context.Context, c *operation.Call, _ operation.N
 	}
 	page := EntryPage{Value: []audit.Record{}, Next: from}
 	err = c.ViewNow(ctx, func(tx *db.Tx) error {
-		entries, err := audit.Read(tx, from, int(min(limit, maxEntries)))
+		entries, err := f.archive.Read(tx, from, int(min(limit, maxEntries)))
+		if missing, ok := errors.AsType[*audit.MissingSegment](err); ok {
+			return apierr.Conflict("AuditSegmentMissing", "%s", missing)
+		}
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"strongroom/internal/apierr"
+	"strongroom/internal/audit"
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/envelope"
@@ -36,6 +37,7 @@ type Options struct {
 	Region           string                      // the location that answers name, e.g. "local"
 	Skip             *envelope.Ring              // seals skip tokens
 	Number           func(context.Context) error // gives positions to audit entries, see audit.Number
+	Audit            *audit.Archive
 	About            About
 }
 
@@ -50,6 +52,7 @@ type Face struct {
 	region           string
 	skip             *envelope.Ring
 	number           func(context.Context) error
+	archive          *audit.Archive
 	about            About
 }
 
@@ -58,7 +61,7 @@ func New(o Options) *operation.Table {
 	f := &Face{
 		vaults: o.Vaults, authz: o.Authz, identity: o.Identity, tenant: o.Tenant,
 		subscription: o.Subscription, subscriptionName: o.SubscriptionName, region: o.Region, skip: o.Skip,
-		number: o.Number, about: o.About,
+		number: o.Number, archive: o.Audit, about: o.About,
 	}
 	t := &operation.Table{Face: f}
 	f.declareVaults(t)

@@ -265,7 +265,7 @@ func TestAuditNamesTheVault(t *testing.T) {
 	}
 	var got []string
 	err = d.View(t.Context(), func(tx *db.Tx) error {
-		entries, err := audit.Read(tx, 1, 10)
+		entries, err := (&audit.Archive{}).Read(tx, 1, 10)
 		for _, e := range entries {
 			got = append(got, e.Entry.Operation+" "+e.Entry.Vault+" "+e.Entry.Code)
 		}

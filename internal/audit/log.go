@@ -81,9 +81,9 @@ func Waiting(tx *db.Tx) (bool, error) {
 // Last is the position of the last numbered entry; zero when there is none.
 func Last(tx *db.Tx) (int64, error) { return tx.Members(numberingScope) }
 
-// Read returns at least one and about limit entries from position from on, in order; none when
-// the log ends before it.
-func Read(tx *db.Tx, from int64, limit int) ([]Positioned, error) {
+// readJournal reads of the part of the log that is in the database; what lies before it is passed
+// over.
+func readJournal(tx *db.Tx, from int64, limit int) ([]Positioned, error) {
 	// The row that holds from begins at or before it; the index finds it without a walk.
 	const q = `
 		SELECT position, commit_id, tenant_id, committed_us, entries, records, row_mac, position_mac FROM journal
@@ -92,17 +92,18 @@ func Read(tx *db.Tx, from int64, limit int) ([]Positioned, error) {
 		LIMIT $2`
 	var out []Positioned
 	err := tx.Query(func(s db.Scanner) error {
-		var r row
-		if err := s.Scan(&r.position, &r.id, &r.tenant, &r.committed, &r.entries, &r.records, &r.mac, &r.positionMAC); err != nil {
+		r, err := scanRow(s)
+		if err != nil {
 			return err
 		}
-		entries, err := r.decode(tx)
-		for _, p := range entries {
-			if p.Position >= from && len(out) < limit {
-				out = append(out, p)
+		return r.each(tx, func(position int64, record []byte) error {
+			if position < from || len(out) >= limit {
+				return nil
 			}
-		}
-		return err
+			e, err := Decode(record)
+			out = append(out, Positioned{Position: position, Entry: e})
+			return err
+		})
 	}, q, from, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read the audit log from position %d: %w", from, err)
@@ -119,31 +120,34 @@ type row struct {
 	mac, positionMAC   []byte
 }
 
+// scanRow reads all columns of a numbered row.
+func scanRow(s db.Scanner) (r row, err error) {
+	err = s.Scan(&r.position, &r.id, &r.tenant, &r.committed, &r.entries, &r.records, &r.mac, &r.positionMAC)
+	return r, err
+}
+
 // prove says whether the row is one that the committer stored.
 func (r row) prove(tx *db.Tx) error {
 	return tx.Ring().CheckRow(r.mac, db.JournalTable, r.id, r.tenant, r.committed, r.entries, r.records)
 }
 
-// decode proves a row and its place, and returns its entries.
-func (r row) decode(tx *db.Tx) ([]Positioned, error) {
+// each proves a row and its place, and hands its records out.
+func (r row) each(tx *db.Tx, add func(position int64, record []byte) error) error {
 	err := r.prove(tx)
 	if err == nil {
 		err = tx.Ring().CheckRow(r.positionMAC, positionTable, r.position, r.mac)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("position %d: %w", r.position, err)
+		return fmt.Errorf("position %d: %w", r.position, err)
 	}
 	records, err := db.SplitRecords(r.records)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	out := make([]Positioned, len(records))
-	for i, b := range records {
-		e, err := Decode(b)
-		if err != nil {
-			return nil, fmt.Errorf("position %d: %w", r.position+int64(i), err)
+	for i, record := range records {
+		if err := add(r.position+int64(i), record); err != nil {
+			return fmt.Errorf("position %d: %w", r.position+int64(i), err)
 		}
-		out[i] = Positioned{Position: r.position + int64(i), Entry: e}
 	}
-	return out, nil
+	return nil
 }

@@ -32,7 +32,7 @@ func number(t testing.TB, d *db.DB) {
 func read(t testing.TB, d *db.DB, from int64, limit int) (out []Positioned) {
 	t.Helper()
 	err := d.View(t.Context(), func(tx *db.Tx) (err error) {
-		out, err = Read(tx, from, limit)
+		out, err = (&Archive{}).Read(tx, from, limit)
 		return err
 	})
 	if err != nil {
@@ -226,7 +226,7 @@ func TestBrokenRow(t *testing.T) {
 				if _, err := Number(tx); err != nil {
 					return err
 				}
-				if got, err := Read(tx, 0, 10); err == nil {
+				if got, err := (&Archive{}).Read(tx, 0, 10); err == nil {
 					t.Errorf("read of %q = %d entries, want an error", broken, len(got))
 				}
 				return errUndo

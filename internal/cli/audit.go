@@ -37,6 +37,25 @@ func (a *app) auditGroup() *cobra.Command {
 			flags:   func(f *pflag.FlagSet) { f.Int64("from", 1, "the first position") },
 			run:     (*call).exportAudit,
 		},
+		spec{
+			use: "key", short: "Print the public key by which segments of the log are verified",
+			long: "Print the public key, in PEM, by which segments of the log are verified. Keep it with the segments\n" +
+				"that you carry away, or better apart from them.",
+			example: "  strongroom audit key > audit-key.pem",
+			run:     (*call).printAuditKey,
+		},
+		spec{
+			use: "verify FILE [FILE...]", short: "Prove segments of the log, without a server",
+			long: "Prove files of the audit log that have left the database (audit.segment_dir): that they are whole, as\n" +
+				"they were closed, signed by this deployment's key, and one range without a gap if there are several.",
+			example: "  strongroom audit verify --key audit-key.pem /archive/*.segment\n" +
+				"  strongroom audit verify --key audit-key.pem --print /archive/*.segment > audit.jsonl",
+			flags: func(f *pflag.FlagSet) {
+				f.String("key", "", "a file with the public key, as \"strongroom audit key\" prints it; without it the server is asked")
+				f.Bool("print", false, "print the entries, one JSON object a line")
+			},
+			run: (*call).verifySegments,
+		},
 	)
 }
 

@@ -134,7 +134,7 @@ strongroom: hint: did you mean "strongroom secret"?
 		{"secret sho", 2, `strongroom: "strongroom secret" has no command "sho"
 strongroom: hint: did you mean "strongroom secret show"?
 `},
-		{"audit", 2, `strongroom: want a command after "strongroom audit": export, tail
+		{"audit", 2, `strongroom: want a command after "strongroom audit": export, key, tail, verify
 strongroom: hint: "strongroom audit --help" shows what it takes
 `},
 		{"secret show", 2, `strongroom: want NAME after "strongroom secret show"

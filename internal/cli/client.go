@@ -40,6 +40,7 @@ type about struct {
 	CAFile         string `json:"caFile"`
 	Version        string `json:"version"`
 	Region         string `json:"region"`
+	AuditKeys      string `json:"auditKeys"`
 }
 
 // A client sends requests to the faces of one server. It follows no redirects: a token and a

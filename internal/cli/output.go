@@ -132,8 +132,8 @@ func last(v any) string {
 	return path.Base(id)
 }
 
-// segment prints the segment of an id that follows a keyword: the vault of ".../vaults/payroll/...".
-func segment(keyword string) func(any) string {
+// pathSegment prints the segment of an id that follows a keyword: the vault of ".../vaults/payroll/...".
+func pathSegment(keyword string) func(any) string {
 	return func(v any) string {
 		id, _ := v.(string)
 		parts := strings.Split(id, "/")

@@ -26,10 +26,10 @@ var attributeColumns = view{
 }
 
 var (
-	listView    = append(view{{title: "Name", path: "id", format: segment("secrets")}}, attributeColumns...)
+	listView    = append(view{{title: "Name", path: "id", format: pathSegment("secrets")}}, attributeColumns...)
 	versionView = append(view{{title: "Version", path: "id", format: last}}, attributeColumns...)
 	secretView  = append(view{
-		{title: "Name", path: "id", format: segment("secrets")},
+		{title: "Name", path: "id", format: pathSegment("secrets")},
 		{title: "Version", path: "id", format: last},
 	}, attributeColumns...)
 	valueView   = append(secretView[:len(secretView):len(secretView)], column{title: "Value", path: "value"})

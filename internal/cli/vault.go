@@ -22,7 +22,7 @@ const (
 
 var vaultView = view{
 	{title: "Name", path: "name"},
-	{title: "Group", path: "id", format: segment("resourceGroups")},
+	{title: "Group", path: "id", format: pathSegment("resourceGroups")},
 	{title: "Location", path: "location"},
 	{title: "URI", path: "properties.vaultUri"},
 	{title: "RBAC", path: "properties.enableRbacAuthorization"},
@@ -33,7 +33,7 @@ var vaultView = view{
 
 var deletedVaultView = view{
 	{title: "Name", path: "name"},
-	{title: "Group", path: "properties.vaultId", format: segment("resourceGroups")},
+	{title: "Group", path: "properties.vaultId", format: pathSegment("resourceGroups")},
 	{title: "Location", path: "properties.location"},
 	{title: "Deleted", path: "properties.deletionDate"},
 	{title: "Purge due", path: "properties.scheduledPurgeDate"},

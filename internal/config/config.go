@@ -83,6 +83,9 @@ type Config struct {
 	// request meets is noticed at once; this is for what nobody asks for.
 	ScrubInterval time.Duration `yaml:"scrub_interval" default:"15m" range:"1s..24h"`
 
+	// When the audit log leaves the database, and where to.
+	Audit Audit `yaml:"audit"`
+
 	// The server's own log, written to standard error. It never holds a secret value.
 	Log Log `yaml:"log"`
 }
@@ -210,6 +213,22 @@ type Limits struct {
 	VaultRate int `yaml:"vault_rate" default:"0" range:"0..1000000"`
 }
 
+// Audit says how much of the audit log the database keeps. What is older stands in segments, which
+// are signed files; "strongroom audit" reads them as if they were in the database, and "strongroom
+// audit verify" proves them anywhere.
+type Audit struct {
+	// The folder of the segments. They may be copied or moved away; entries of a file that is not
+	// in the folder cannot be listed until it is back. Nodes on several machines have to share it,
+	// or each holds what it wrote.
+	SegmentDir string `yaml:"segment_dir" form:"path" derived:"audit in data_dir"`
+
+	// The age at which an entry leaves the database, with all entries up to now.
+	SegmentAge time.Duration `yaml:"segment_age" default:"24h" range:"1m..8760h"`
+
+	// The number of entries in the database above which the oldest leave, at about 300 bytes each.
+	SegmentEntries int `yaml:"segment_entries" default:"200000" range:"1000..10000000"`
+}
+
 // Log shapes the server's own log.
 type Log struct {
 	// The least level that is written.
@@ -247,6 +266,7 @@ func Dev(dir string) Config {
 func (c Config) Complete() Config {
 	c = c.withDefaults()
 	setIfEmpty(&c.Socket, filepath.Join(c.DataDir, "strongroom.sock"))
+	setIfEmpty(&c.Audit.SegmentDir, filepath.Join(c.DataDir, "audit"))
 	if c.Database.Engine == "sqlite" {
 		setIfEmpty(&c.Database.Path, filepath.Join(c.DataDir, "strongroom.db"))
 	}

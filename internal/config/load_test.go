@@ -26,7 +26,7 @@ func TestLoadRefuses(t *testing.T) {
 		{
 			"unknown key", "region: eu\nregoin: eu\n",
 			"c.yaml:2: regoin: no such key; want one of data_dir, listen, metrics_listen, debug_listen, identity_listen, socket, " +
-				"region, names, database, root_key, tls, tokens, limits, scrub_interval, log",
+				"region, names, database, root_key, tls, tokens, limits, scrub_interval, audit, log",
 		},
 		{
 			"unknown key in a section", "database:\n  engin: sqlite\n",
@@ -35,7 +35,7 @@ func TestLoadRefuses(t *testing.T) {
 		{
 			"a path as a key", "log.level: info\nlog: {level: info}\n",
 			"c.yaml:1: log.level: no such key; want one of data_dir, listen, metrics_listen, debug_listen, identity_listen, socket, " +
-				"region, names, database, root_key, tls, tokens, limits, scrub_interval, log",
+				"region, names, database, root_key, tls, tokens, limits, scrub_interval, audit, log",
 		},
 		{
 			"unknown key in a list, index as a key", "names:\n- {name: a, domain: example.org, prt: 1}\n",
@@ -64,7 +64,7 @@ func TestLoadRefuses(t *testing.T) {
 		{"two documents", "region: eu\n---\nregion: us\n", "c.yaml:2: want one document, found a second"},
 		{"no YAML", "log: [\n", "c.yaml:2: want YAML: did not find expected node content"},
 		{"key that breaks lines", "\"a\\nb\": 1\n", "c.yaml:1: \"a\\nb\": no such key; want one of data_dir, listen, " +
-			"metrics_listen, debug_listen, identity_listen, socket, region, names, database, root_key, tls, tokens, limits, scrub_interval, log"},
+			"metrics_listen, debug_listen, identity_listen, socket, region, names, database, root_key, tls, tokens, limits, scrub_interval, audit, log"},
 		{
 			"duration without a unit", "tokens: {lifetime: 3600}\n",
 			"c.yaml:1: tokens.lifetime: want a duration with its unit, 5m to 24h, found \"3600\"",
@@ -211,7 +211,8 @@ database.path = "/d/strongroom.db" (default)
 database.connections = 40 (flag)
 root_key.file = "/etc/strongroom/root.key" (default)
 root_key.inside_data_dir = false (flag)
-tokens.lifetime = 10m0s (c.yaml:5)`
+tokens.lifetime = 10m0s (c.yaml:5)
+audit.segment_dir = "/d/audit" (default)`
 	if filepath.ToSlash(got) != want {
 		t.Errorf("notes:\n%s\nwant:\n%s", got, want)
 	}

@@ -357,8 +357,7 @@ func (d *DB) storeJournal(tx *Tx, id string) error {
 	}
 	var b []byte
 	for _, r := range tx.records {
-		b = binary.AppendUvarint(b, uint64(len(r)))
-		b = append(b, r...)
+		b = AppendRecord(b, r)
 	}
 	fields := []any{id, d.tenant, tx.Micros(), len(tx.records), b}
 	const q = `
@@ -410,7 +409,12 @@ func (d *DB) probe(id string) (stored bool, err error) {
 	return false, err
 }
 
-// SplitRecords gives back the records of a journal row.
+// AppendRecord appends a record as a journal row has it: its length as a uvarint, and its bytes.
+func AppendRecord(b, record []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(record))), record...)
+}
+
+// SplitRecords gives back what AppendRecord has put together.
 func SplitRecords(b []byte) ([][]byte, error) {
 	var out [][]byte
 	for len(b) > 0 {

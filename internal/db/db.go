@@ -52,6 +52,8 @@ const (
 	Authorisation = "authorisation"
 	// Directory covers vault names and settings, resource groups and token signing keys.
 	Directory = "directory"
+	// Segments covers the ranges of the audit log that have left the database.
+	Segments = "segments"
 )
 
 // vaultPrefix begins the scopes of vaults.
@@ -150,6 +152,11 @@ func (d *DB) prepare(ctx context.Context, create bool) error {
 		return fmt.Errorf("read the meta table (is the database initialised?): %w", d.engine.wrap(err))
 	}
 	d.testClock = n > 0
+	if d.engine.alone { // whoever held a lease is no more
+		if _, err := d.writes.ExecContext(ctx, `UPDATE leases SET expires_us = 0`); err != nil {
+			return fmt.Errorf("end the leases of the last process: %w", d.engine.wrap(err))
+		}
+	}
 	return nil
 }
 

@@ -19,7 +19,7 @@ type Table struct {
 	name    string
 	columns []string // all but row_mac
 	key     []int    // of the columns: the primary key
-	set     string   // Authorisation or Directory; "" for a vault's, or for none
+	set     string   // Authorisation, Directory or Segments; "" for a vault's, or for none
 	vault   int      // of the columns: the vault id, where each vault has a set of its own; else -1
 	part    int      // of the columns: the part of the set's digest; else -1
 	located []int    // of the columns: those that say which row it is, and in which set
@@ -40,13 +40,15 @@ var (
 	Vaults         = newTable("vaults", Directory, "vault_id", "tenant_id vault_id subscription_id group_key group_name name_key name location sku rbac retention_days purge_protection properties tags created_by created_us updated_by updated_us deleted_us purge_us data_key_sealed")
 	SigningKeys    = newTable("signing_keys", Directory, "tenant_id key_id", "tenant_id key_id certificate private_sealed created_us active_us retire_us")
 
+	AuditSegments = newTable("audit_segments", Segments, "first_position", "tenant_id first_position last_position file node digest closed_us")
+
 	Secrets        = newTable("secrets", "", "vault_id name_key", "tenant_id vault_id name_key part name newest newest_mac versions_sealed generation created_us deleted_us purge_us")
 	SecretVersions = newTable("secret_versions", "", "vault_id name_key ordinal", "tenant_id vault_id name_key version ordinal enabled not_before_us expires_us created_us updated_us content_type tags value_sealed")
 )
 
 // sealedTables lists the tables whose rows are in sets.
 var sealedTables = []*Table{
-	Applications, Principals, GroupMembers, Credentials, RoleAssignments, ResourceGroups, Vaults, SigningKeys, Secrets,
+	Applications, Principals, GroupMembers, Credentials, RoleAssignments, ResourceGroups, Vaults, SigningKeys, AuditSegments, Secrets,
 }
 
 func newTable(name, set, key, columns string) *Table {

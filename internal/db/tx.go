@@ -141,6 +141,14 @@ func (t *Tx) Lease(name, holder string, ttl time.Duration) (fence int64, ok bool
 	return fence, true, nil
 }
 
+// EndLeases gives up all that holder has, so that another does not wait for their time.
+func (t *Tx) EndLeases(holder string) error {
+	if _, err := t.Exec(`UPDATE leases SET expires_us = 0 WHERE holder = $1`, holder); err != nil {
+		return fmt.Errorf("give up the leases: %w", err)
+	}
+	return nil
+}
+
 // openMeta are the keys of the meta table that others than us may write: the migrations, and
 // whoever sets the clock of a test.
 var openMeta = map[string]bool{"least_reader": true, MetaClockOffset: true}

@@ -15,7 +15,8 @@
 //	│   ├── backup      backup blobs; outlives root keys and vaults
 //	│   ├── pepper      HMAC of generated client secrets
 //	│   ├── system      our own secrets (signing keys) and opaque tokens
-//	│   └── digest      digests of sets of rows
+//	│   ├── digest      digests of sets of rows
+//	│   └── sign        Ed25519 seed: signs what leaves, such as audit segments
 //	└── data keys       random, one a vault, wrapped by the root key
 //	    └── value keys  HKDF-SHA256 from the data key, one a version of an object
 //
@@ -36,6 +37,9 @@
 //
 //	row MAC     format=1 │ ring key id │ HMAC-SHA256
 //	pepper      1          4             32, over the two parts before and the encoded fields
+//
+//	signature   format=1 │ ring key id │ Ed25519 signature
+//	            1          4             64
 //
 //	digest      a box of the ring over: format=1 │ ring key id │ a sum (32) for each part
 //	            of the set; a sum is that of HMAC-SHA256(row MAC │ where it stands) over

@@ -17,9 +17,10 @@ const (
 	purposePepper = "pepper"
 	purposeSystem = "system"
 	purposeDigest = "digest"
+	purposeSign   = "sign"
 )
 
-var purposes = []string{purposeMAC, purposeBackup, purposePepper, purposeSystem, purposeDigest}
+var purposes = []string{purposeMAC, purposeBackup, purposePepper, purposeSystem, purposeDigest, purposeSign}
 
 const (
 	ringFormat     byte = 1
@@ -30,7 +31,7 @@ const (
 // A SealedKey is a ring key as the database stores it. No field is secret.
 type SealedKey struct {
 	KeyID     string // 8 lower-case hex characters, random
-	Purpose   string // mac, backup, pepper, system or digest
+	Purpose   string // mac, backup, pepper, system, digest or sign
 	RootKeyID string // the root key that wrapped it
 	Sealed    []byte // bound to deployment, purpose and KeyID
 }

@@ -24,7 +24,7 @@ func narrowOnly() *model {
 // TestOthersLatency compares the p99 of a caller with one connection beside one with 50 to what
 // it is without him. What is not protected must lie beyond the bound, or the model cannot tell.
 func TestOthersLatency(t *testing.T) {
-	const bound = 3
+	const bound = 3.0
 	for _, tt := range []struct {
 		name         string
 		make         func() *model

@@ -215,7 +215,7 @@ func (b *bench) entries() (out []audit.Entry) {
 		b.t.Fatal(err)
 	}
 	err = b.db.View(b.t.Context(), func(tx *db.Tx) error {
-		all, err := audit.Read(tx, 1, 1000)
+		all, err := (&audit.Archive{}).Read(tx, 1, 1000)
 		for _, p := range all {
 			out = append(out, p.Entry)
 		}

@@ -1,5 +1,5 @@
-// Package schedule does what is due: it numbers audit entries, purges what has reached its date,
-// prunes events, and keeps token signing keys fresh.
+// Package schedule does what is due: it numbers audit entries, moves old ones into segments, purges
+// what has reached its date, prunes events, and keeps token signing keys fresh.
 //
 // Every node runs it; a lease in the database lets one of them do a task at a time. Deletions go
 // through the operation pipeline as the system principal, with the same checks and the same
@@ -38,6 +38,7 @@ type Scheduler struct {
 	Pipeline   *operation.Pipeline
 	DataPlane  *operation.Table
 	Management *operation.Table
+	Archive    *audit.Archive
 	ScrubEvery time.Duration
 
 	proved int64 // position up to which the entries were proven in this round
@@ -56,6 +57,7 @@ func (s *Scheduler) tasks() []task {
 		{"number", time.Second, true, s.Number},
 		{"purge-secrets", 10 * time.Second, true, s.purgeSecrets},
 		{"purge-vaults", 10 * time.Second, true, s.purgeVaults},
+		{"close-segments", time.Minute, true, func(ctx context.Context) error { return s.Archive.Close(ctx, s.DB) }},
 		{"prune-events", time.Minute, true, s.pruneEvents},
 		{"scrub", s.ScrubEvery, false, s.Scrub}, // whoever holds a lease could keep all from it,
 		{"signing-keys", time.Hour, true, func(ctx context.Context) error { return s.Issuer.EnsureSigningKey(ctx, s.DB) }},
@@ -78,9 +80,20 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
+			s.endLeases(ctx)
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// endLeases lets another node take over at once.
+func (s *Scheduler) endLeases(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	err := s.DB.Update(ctx, nil, func(tx *db.Tx) error { return tx.EndLeases(s.Node) })
+	if err != nil {
+		s.Log.LogAttrs(ctx, slog.LevelInfo, "leases were not given up, others wait for their end", slog.Any("error", err))
 	}
 }
 

@@ -59,6 +59,7 @@ func newScheduler(t *testing.T, d *db.DB) *Scheduler {
 		DB: d, Log: slog.New(slog.DiscardHandler), Node: "node1",
 		Vaults: &vaults.Store{Ring: ring, Tenant: tenant, Authz: rights}, Secrets: &secrets.Store{Ring: ring, Tenant: tenant},
 		Issuer: identity.NewIssuer(directory, families, time.Hour, 30*24*time.Hour), ScrubEvery: time.Minute,
+		Archive: &audit.Archive{Folder: t.TempDir(), Deployment: "deployment", Tenant: tenant, MaxAge: time.Hour, MaxEntries: 1000},
 	}
 	s.Vaults.Contents = []func(*db.Tx, string) error{s.Secrets.PurgeAll}
 	s.Pipeline = &operation.Pipeline{
@@ -68,6 +69,7 @@ func newScheduler(t *testing.T, d *db.DB) *Scheduler {
 	s.DataPlane = dataplane.New(dataplane.Options{Ring: ring, Vaults: s.Vaults, Secrets: s.Secrets, ChallengeTenant: tenant})
 	s.Management = arm.New(arm.Options{
 		Skip: ring, Vaults: s.Vaults, Authz: rights, Identity: directory, Tenant: tenant, Subscription: subscription, Number: s.Number,
+		Audit: s.Archive,
 	})
 	return s
 }
@@ -270,7 +272,7 @@ func TestRun(t *testing.T) {
 		defer deadline.Stop()
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
-		for s.left(t, `SELECT name FROM leases ORDER BY name`) != "number prune-events purge-secrets purge-vaults signing-keys" ||
+		for s.left(t, `SELECT name FROM leases ORDER BY name`) != "close-segments number prune-events purge-secrets purge-vaults signing-keys" ||
 			s.left(t, `SELECT scope FROM revisions WHERE scope = 'audit' AND members > 0`) == "" || s.left(t, `SELECT key_id FROM signing_keys`) == "" {
 			select {
 			case <-deadline.C:

@@ -46,6 +46,7 @@ func (s *Scheduler) proofs(ctx context.Context) ([]proof, error) {
 		{"authorisation", s.proveAuthorisation},
 		{"directory", s.proveDirectory},
 		{"audit log", audit.Prove},
+		{"audit segments", audit.ProveSegments},
 		{"audit log", s.proveEntries},
 		{"schema", func(tx *db.Tx) error { return tx.ProveSchema() }},
 		{"meta", func(tx *db.Tx) error { return tx.ProveMeta() }},

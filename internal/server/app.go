@@ -15,6 +15,7 @@ import (
 	"strongroom/internal/config"
 	"strongroom/internal/dataplane"
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 	"strongroom/internal/fair"
 	"strongroom/internal/graph"
 	"strongroom/internal/identity"
@@ -114,6 +115,10 @@ func (a *app) build(ctx context.Context) error {
 		return fmt.Errorf("make sure of a token signing key: %w", err)
 	}
 	node := nodeName()
+	archive := &audit.Archive{
+		Folder: a.config.Audit.SegmentDir, Node: node, Deployment: a.deployment.id, Tenant: tenant,
+		MaxAge: a.config.Audit.SegmentAge, MaxEntries: int64(a.config.Audit.SegmentEntries),
+	}
 	a.pipeline = &operation.Pipeline{
 		DB: a.db, Authz: rights, Issuer: issuer, Families: a.families, Counter: a.counter,
 		Log: a.log, Node: node, Observe: a.metrics.request,
@@ -121,7 +126,7 @@ func (a *app) build(ctx context.Context) error {
 	}
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: vaultStore, Secrets: secretStore, Issuer: issuer, Pipeline: a.pipeline,
-		ScrubEvery: a.config.ScrubInterval,
+		Archive: archive, ScrubEvery: a.config.ScrubInterval,
 	}
 	challengeTenant := tenant
 	if a.config.Tokens.ChallengeTenant == "adfs" {
@@ -136,7 +141,7 @@ func (a *app) build(ctx context.Context) error {
 		resource.Management: arm.New(arm.Options{
 			Skip: ring, Vaults: vaultStore, Authz: rights, Identity: a.identity, Tenant: tenant,
 			Subscription: a.deployment.subscription, SubscriptionName: "Strongroom", Region: a.config.Region,
-			Number: a.scheduler.Number, About: a.about(),
+			Number: a.scheduler.Number, Audit: archive, About: a.about(ring),
 		}),
 		resource.Login: login.New(loginOptions),
 		resource.Graph: graph.New(graph.Options{Store: a.identity, Tenant: tenant}),
@@ -244,13 +249,14 @@ func (a *app) ready() Ready {
 }
 
 // about is what the command line learns over the local socket.
-func (a *app) about() arm.About {
+func (a *app) about(ring *envelope.Ring) arm.About {
 	f := a.families[0]
 	return arm.About{
 		Tenant: a.deployment.tenant, Subscription: a.deployment.subscription, Group: a.deployment.group,
 		ManagementHost: f.ManagementHost().Text, GraphHost: f.GraphHost().Text, LoginHost: f.LoginHost().Text,
 		VaultSuffix: f.VaultHost("x").Suffix, RunVaultSuffix: a.families[len(a.families)-1].VaultHost("x").Suffix,
 		Listen: a.config.Listen, CAFile: a.caFile(), Version: a.version, Region: a.config.Region,
+		AuditKeys: string(envelope.EncodeVerifyKeys(ring.VerifyKeys())),
 	}
 }
 

@@ -58,7 +58,7 @@ func TestRolledBackDatabaseIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = b.db.View(t.Context(), func(tx *db.Tx) error {
-		all, err := audit.Read(tx, 1, 1000)
+		all, err := (&audit.Archive{}).Read(tx, 1, 1000)
 		if !slices.ContainsFunc(all, func(p audit.Positioned) bool { return p.Entry.Operation == "RestoreConfirm" }) {
 			t.Errorf("the confirmation is not among %d entries", len(all))
 		}

@@ -215,7 +215,7 @@ func (tr *transcript) entries() (out []audit.Entry) {
 	tr.t.Helper()
 	tr.lastPosition()
 	err := tr.app.db.View(tr.t.Context(), func(tx *db.Tx) error {
-		found, err := audit.Read(tx, tr.from, 10000)
+		found, err := (&audit.Archive{}).Read(tx, tr.from, 10000)
 		for _, p := range found {
 			out = append(out, p.Entry)
 		}

@@ -34,7 +34,7 @@ var layers = []struct {
 	{"domain", true, []string{"internal/vaults", "internal/secrets"}},
 	{"fabric", true, []string{"internal/identity", "internal/authz", "internal/audit", "internal/event"}},
 	{"ground", true, []string{
-		"internal/apierr", "internal/resource", "internal/envelope", "internal/db", "internal/config",
+		"internal/apierr", "internal/resource", "internal/envelope", "internal/db", "internal/segment", "internal/config",
 		"internal/localca", "internal/peer", "internal/childproxy", "internal/fair",
 	}},
 }

@@ -20,7 +20,7 @@ var (
 )
 
 // revisions are the words of docs/architecture.md for the sets of internal/db/table.go.
-var revisions = map[string]string{"Authorisation": "authorisation", "Directory": "directory", `""`: "of the vault"}
+var revisions = map[string]string{"Authorisation": "authorisation", "Directory": "directory", "Segments": "segments", `""`: "of the vault"}
 
 // TestInputsOfDecisions holds the table of what decisions and answers read: every table that the
 // packages name which decide is a sealed one, whose rows are covered by a revision, and

@@ -32,6 +32,17 @@ CREATE TABLE journal (
 CREATE UNIQUE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
 CREATE INDEX journal_waiting ON journal (committed_us, commit_id) WHERE position IS NULL;
 
+CREATE TABLE audit_segments (
+	tenant_id      TEXT   NOT NULL,
+	first_position BIGINT NOT NULL PRIMARY KEY,
+	last_position  BIGINT NOT NULL,
+	file           TEXT   NOT NULL,
+	node           TEXT   NOT NULL,
+	digest         BYTEA  NOT NULL,
+	closed_us      BIGINT NOT NULL,
+	row_mac        BYTEA  NOT NULL
+);
+
 CREATE TABLE keyring (
 	ordinal     BIGINT NOT NULL PRIMARY KEY,
 	tenant_id   TEXT   NOT NULL,

@@ -32,6 +32,17 @@ CREATE TABLE journal (
 CREATE UNIQUE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
 CREATE INDEX journal_waiting ON journal (committed_us, commit_id) WHERE position IS NULL;
 
+CREATE TABLE audit_segments (
+	tenant_id      TEXT    NOT NULL,
+	first_position INTEGER NOT NULL PRIMARY KEY,
+	last_position  INTEGER NOT NULL,
+	file           TEXT    NOT NULL,
+	node           TEXT    NOT NULL,
+	digest         BLOB    NOT NULL,
+	closed_us      INTEGER NOT NULL,
+	row_mac        BLOB    NOT NULL
+) STRICT;
+
 CREATE TABLE keyring (
 	ordinal     INTEGER NOT NULL PRIMARY KEY,
 	tenant_id   TEXT    NOT NULL,

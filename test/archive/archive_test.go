@@ -1,0 +1,192 @@
+//go:build unix
+
+// Package archive proves that the audit log leaves the database while the server runs, and that
+// nothing is missing or twice afterwards, whatever kills the server meanwhile: the whole log is
+// exported by way of the built server and compared with what was asked for, and its files are
+// verified by the command line with the public key alone.
+package archive
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"strongroom/test/served"
+)
+
+// long says that there is an hour: five million entries instead of four thousand.
+var long = os.Getenv("TEST_TORTURE") == "long"
+
+// size picks the short or the long number.
+func size(short, many int) int {
+	if long {
+		return many
+	}
+	return short
+}
+
+// maxStored is the number of bytes that an entry may take in the database on average.
+const maxStored = 400
+
+func TestSegmentsLeave(t *testing.T) {
+	entries := size(4000, 5_000_000)
+	s := served.New(t, "", "--test-clock", "audit.segment_age=1m", fmt.Sprintf("audit.segment_entries=%d", size(1000, 200_000)))
+	s.Start()
+	s.Must("PUT", served.VaultHost+"/secrets/a?api-version=7.6", `{"value":"x"}`)
+	fill(t, s, entries)
+	s.Stop()
+	if per := query(t, s, `SELECT SUM(LENGTH(records)) / SUM(entries) FROM journal`); per > maxStored {
+		t.Errorf("an entry takes %d bytes, want at most %d", per, maxStored)
+	}
+	before := query(t, s, `SELECT SUM(entries) FROM journal`) + archived(t, s)
+
+	// An hour later all of it has to leave. The server is killed at any moment of that, and goes on.
+	shell(t, s, `INSERT INTO meta (key, value) VALUES ('clock_offset_us', '3600000000')`)
+	for round := range 4 {
+		s.Start()
+		time.Sleep(time.Duration(round*40) * time.Millisecond) // any moment
+		s.Kill()
+	}
+	s.Start()
+	left := func() bool {
+		return archived(t, s) >= before && query(t, s, `SELECT COALESCE(SUM(entries), 0) FROM journal`) < 100
+	}
+	if !served.Poll(5*time.Minute, left) {
+		t.Fatalf("%d of %d entries are in segments, and in the journal %d", archived(t, s), before, query(t, s, `SELECT SUM(entries) FROM journal`))
+	}
+	ids := checkExport(t, s, before)
+	checkFiles(t, s, ids)
+}
+
+// fill lets eight clients read a secret.
+func fill(t *testing.T, s *served.Server, entries int) {
+	var left atomic.Int64
+	left.Store(int64(entries))
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				if status, _, _, err := s.Call("GET", served.VaultHost, "/secrets/a?api-version=7.6", ""); err != nil || status != http.StatusOK {
+					t.Errorf("GET: %d, %v", status, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// checkExport reads the whole log as an auditor does, and returns the request ids by position.
+func checkExport(t *testing.T, s *served.Server, least int64) (ids []string) {
+	t.Helper()
+	for line := range bytes.Lines(run(t, "audit", "export", "--socket", s.Socket())) {
+		ids = append(ids, entryAt(t, line, int64(len(ids)+1)))
+	}
+	if int64(len(ids)) < least {
+		t.Errorf("the export has %d entries, want at least %d", len(ids), least)
+	}
+	seen := map[string]bool{}
+	for _, id := range ids {
+		if seen[id] {
+			t.Fatalf("request %s stands there twice", id)
+		}
+		seen[id] = true
+	}
+	return ids
+}
+
+func entryAt(t *testing.T, line []byte, want int64) (id string) {
+	t.Helper()
+	var record struct {
+		Properties struct {
+			RequestID string `json:"requestId"`
+			Position  int64  `json:"position"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(line, &record); err != nil || record.Properties.Position != want {
+		t.Fatalf("position %d, %v, want %d: %s", record.Properties.Position, err, want, line)
+	}
+	return record.Properties.RequestID
+}
+
+// checkFiles verifies the files without the server, and that they say the same.
+func checkFiles(t *testing.T, s *served.Server, ids []string) {
+	t.Helper()
+	key := filepath.Join(t.TempDir(), "key.pem")
+	if err := os.WriteFile(key, run(t, "audit", "key", "--socket", s.Socket()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	files, err := filepath.Glob(filepath.Join(s.Data(), "audit", "*.segment"))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("files %q, %v: want several", files, err)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(run(t, append([]string{"audit", "verify", "--key", key, "--print"}, files...)...)))
+	lines.Buffer(nil, 1<<20)
+	n := 0
+	for lines.Scan() {
+		if id := entryAt(t, lines.Bytes(), int64(n+1)); id != ids[n] {
+			t.Fatalf("position %d is of request %s in the file and %s in the export", n+1, id, ids[n])
+		}
+		n++
+	}
+	if n < len(ids)/2 {
+		t.Errorf("the files hold %d of %d entries", n, len(ids))
+	}
+	cut := files[len(files)-1]
+	if err := os.Truncate(cut, 1000); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(served.Binary(t), append([]string{"audit", "verify", "--key", key}, files...)...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), filepath.Base(cut)) {
+		t.Errorf("verify of a cut file: %v, %s", err, out)
+	}
+}
+
+func run(t *testing.T, args ...string) []byte {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command(served.Binary(t), args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(args[:2], " "), err, stderr.String())
+	}
+	return out
+}
+
+// shell runs SQL in SQLite's own shell, beside the server.
+func shell(t *testing.T, s *served.Server, q string) string {
+	t.Helper()
+	out, err := exec.Command("sqlite3", "-cmd", ".timeout 5000", filepath.Join(s.Data(), "strongroom.db"), q).CombinedOutput()
+	if err != nil {
+		t.Fatalf("sqlite3: %v: %s", err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func query(t *testing.T, s *served.Server, q string) int64 {
+	t.Helper()
+	n, err := strconv.ParseInt(shell(t, s, q), 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", q, err)
+	}
+	return n
+}
+
+// archived is the last position that is in a segment.
+func archived(t *testing.T, s *served.Server) int64 {
+	return query(t, s, `SELECT COALESCE(MAX(last_position), 0) FROM audit_segments`)
+}
