@@ -39,6 +39,8 @@ type Options struct {
 	Number           func(context.Context) error // gives positions to audit entries, see audit.Number
 	Audit            *audit.Archive
 	About            About
+	// NextRootKey is the root key that a change is to, when all nodes have it.
+	NextRootKey func(context.Context) (id string, err error)
 }
 
 // A Face is the management face. It may be shared.
@@ -54,6 +56,7 @@ type Face struct {
 	number           func(context.Context) error
 	archive          *audit.Archive
 	about            About
+	nextRootKey      func(context.Context) (id string, err error)
 }
 
 // New declares the operations of the management face.
@@ -61,7 +64,7 @@ func New(o Options) *operation.Table {
 	f := &Face{
 		vaults: o.Vaults, authz: o.Authz, identity: o.Identity, tenant: o.Tenant,
 		subscription: o.Subscription, subscriptionName: o.SubscriptionName, region: o.Region, skip: o.Skip,
-		number: o.Number, archive: o.Audit, about: o.About,
+		number: o.Number, archive: o.Audit, about: o.About, nextRootKey: o.NextRootKey,
 	}
 	t := &operation.Table{Face: f}
 	f.declareVaults(t)
@@ -74,6 +77,7 @@ func New(o Options) *operation.Table {
 	f.declareSubscriptions(t)
 	f.declareMetadata(t)
 	f.declareLog(t)
+	f.declareKeys(t)
 	return t
 }
 
@@ -96,7 +100,7 @@ var firstVersion = operation.MustVersion("2015-06-01")
 // which its handler judges, and what is ours alone has none.
 func (f *Face) CheckVersion(c *operation.Call) (operation.Version, error) {
 	switch c.Op.Name {
-	case metadataName, aboutName, auditEntryName:
+	case metadataName, aboutName, auditEntryName, rootKeyListName, rootKeyChangeName:
 		return operation.Version{}, nil
 	}
 	return checkVersion(c.Query.Get("api-version"))

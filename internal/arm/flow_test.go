@@ -18,6 +18,7 @@ import (
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
 	"strongroom/internal/identity"
+	"strongroom/internal/keyring"
 	"strongroom/internal/operation"
 	"strongroom/internal/resource"
 	"strongroom/internal/vaults"
@@ -36,6 +37,12 @@ type world struct {
 func newWorld(t *testing.T, d *db.DB) *world {
 	t.Helper()
 	ring := dbtest.Ring(t)
+	err := d.Update(t.Context(), keyring.ChangeLocks(), func(tx *db.Tx) error {
+		return keyring.Create(tx, testTenant, dbtest.Roots(t).Newest(), nil)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	directory := &identity.Store{Ring: ring, Tenant: testTenant}
 	rights := &authz.Store{Tenant: testTenant, Identity: directory}
 	return &world{

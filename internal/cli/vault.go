@@ -77,6 +77,12 @@ func (a *app) vaultGroup() *cobra.Command {
 			example: "  strongroom vault purge payroll", run: (*call).purgeVault,
 		},
 		spec{
+			use: "rotate-key NAME", short: "Seal the vault's values by a new data key",
+			long: "Seal the vault's values by a new data key. Requests go on meanwhile. The old key is destroyed when the last\n" +
+				"value is sealed anew.",
+			example: "  strongroom vault rotate-key payroll", run: (*call).rotateDataKey,
+		},
+		spec{
 			use: "list-deleted", short: "List the deleted vaults",
 			example: "  strongroom vault list-deleted", run: (*call).listDeletedVaults,
 		},
@@ -201,13 +207,13 @@ func noVault(name string) error {
 	return failed(`"strongroom vault list" shows the names`, "no vault named %q", name)
 }
 
-// onVault sends a request for the vault that the first argument names.
-func (c *call) onVault(method string) (jsontext.Value, error) {
+// onVault sends a request for the vault that the first argument names, or for what lies below it.
+func (c *call) onVault(method string, below ...string) (jsontext.Value, error) {
 	id, err := c.vaultID(c.args[0])
 	if err != nil {
 		return nil, err
 	}
-	v, err := c.connection.do(c.ctx, c.connection.management(), method, id+"?api-version="+vaultVersion, nil)
+	v, err := c.connection.do(c.ctx, c.connection.management(), method, id+strings.Join(below, "")+"?api-version="+vaultVersion, nil)
 	if isNotFound(err) {
 		return nil, noVault(c.args[0])
 	}
@@ -321,6 +327,14 @@ func (c *call) deleteVault() error {
 		return err
 	}
 	c.say("deleted the vault %q; \"strongroom vault recover %s\" brings it back", c.args[0], c.args[0])
+	return nil
+}
+
+func (c *call) rotateDataKey() error {
+	if _, err := c.onVault(http.MethodPost, "/rotateDataKey"); err != nil {
+		return err
+	}
+	c.say("the vault %q has a new data key; its values are being sealed by it", c.args[0])
 	return nil
 }
 

@@ -40,6 +40,8 @@ var (
 	Vaults         = newTable("vaults", Directory, "vault_id", "tenant_id vault_id subscription_id group_key group_name name_key name location sku rbac retention_days purge_protection properties tags created_by created_us updated_by updated_us deleted_us purge_us data_key_sealed")
 	SigningKeys    = newTable("signing_keys", Directory, "tenant_id key_id", "tenant_id key_id certificate private_sealed created_us active_us retire_us")
 
+	Settings = newTable("settings", Directory, "name", "tenant_id name value")
+
 	AuditSegments = newTable("audit_segments", Segments, "first_position", "tenant_id first_position last_position file node digest closed_us")
 
 	Secrets        = newTable("secrets", "", "vault_id name_key", "tenant_id vault_id name_key part name newest newest_mac versions_sealed generation created_us deleted_us purge_us")
@@ -48,7 +50,7 @@ var (
 
 // sealedTables lists the tables whose rows are in sets.
 var sealedTables = []*Table{
-	Applications, Principals, GroupMembers, Credentials, RoleAssignments, ResourceGroups, Vaults, SigningKeys, AuditSegments, Secrets,
+	Applications, Principals, GroupMembers, Credentials, RoleAssignments, ResourceGroups, Vaults, SigningKeys, Settings, AuditSegments, Secrets,
 }
 
 func newTable(name, set, key, columns string) *Table {

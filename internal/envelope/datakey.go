@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -10,14 +11,20 @@ import (
 const (
 	valueFormat     byte = 1
 	codecAES256GCM  byte = 1 // value key by HKDF-SHA256, AES-256-GCM, random nonce
-	valueHeaderSize      = 6
+	valueHeaderSize      = 8
 )
 
-// A DataKey seals the values of one vault. It prints as [redacted] and may be shared between
-// goroutines. The zero DataKey seals and opens nothing.
-type DataKey struct {
+// DataKeys seal the values of one vault. Each has a number, which stands with what it seals; the
+// newest seals, all open. They print as [redacted] and may be shared between goroutines. The zero
+// DataKeys seal and open nothing.
+type DataKeys struct {
 	redacted
-	key Value
+	keys []dataKey // the newest last
+}
+
+type dataKey struct {
+	number uint16
+	key    Value
 }
 
 // A Place is where a value stands. A value opens only there, so that a row copied over
@@ -36,7 +43,11 @@ func (p Place) encode() []byte {
 
 // Seal encrypts plain for its place. Sealing twice gives different bytes. The zero Value is
 // sealed as an empty one.
-func (k DataKey) Seal(p Place, plain Value) ([]byte, error) {
+func (d DataKeys) Seal(p Place, plain Value) ([]byte, error) {
+	if len(d.keys) == 0 {
+		return nil, errors.New("seal value: there is no data key")
+	}
+	k := d.keys[len(d.keys)-1]
 	if int64(plain.Len()) > math.MaxUint32 {
 		return nil, fmt.Errorf("seal value: %d bytes are too long", plain.Len())
 	}
@@ -46,18 +57,23 @@ func (k DataKey) Seal(p Place, plain Value) ([]byte, error) {
 		return nil, fmt.Errorf("seal value: %w", err)
 	}
 	out := make([]byte, 0, valueHeaderSize+gcmOverhead+plain.Len())
-	out = binary.BigEndian.AppendUint32(append(out, valueFormat, codecAES256GCM), uint32(plain.Len()))
+	out = binary.BigEndian.AppendUint16(append(out, valueFormat, codecAES256GCM), k.number)
+	out = binary.BigEndian.AppendUint32(out, uint32(plain.Len()))
 	return aead.Seal(out, nil, plain.Reveal(), slices.Concat(out, place)), nil
 }
 
 // Open decrypts what Seal made for the same place. ErrTampered is its only failure, whatever
 // the reason.
-func (k DataKey) Open(p Place, sealed []byte) (Value, error) {
+func (d DataKeys) Open(p Place, sealed []byte) (Value, error) {
 	if !validValueHeader(sealed) {
 		return Value{}, ErrTampered
 	}
+	i := slices.IndexFunc(d.keys, func(k dataKey) bool { return k.number == valueKey(sealed) })
+	if i < 0 {
+		return Value{}, ErrTampered
+	}
 	place := p.encode()
-	aead, err := newGCM(k.key, nil, place)
+	aead, err := newGCM(d.keys[i].key, nil, place)
 	if err != nil {
 		return Value{}, ErrTampered
 	}
@@ -69,55 +85,194 @@ func (k DataKey) Open(p Place, sealed []byte) (Value, error) {
 	return NewValue(plain), nil
 }
 
+// SealedByNewest says whether a value has been sealed by the newest key.
+func (d DataKeys) SealedByNewest(sealed []byte) bool {
+	return validValueHeader(sealed) && len(d.keys) > 0 && valueKey(sealed) == d.keys[len(d.keys)-1].number
+}
+
+func valueKey(sealed []byte) uint16 { return binary.BigEndian.Uint16(sealed[2:]) }
+
 func validValueHeader(sealed []byte) bool {
 	if len(sealed) < valueHeaderSize+gcmOverhead {
 		return false
 	}
-	length := int64(binary.BigEndian.Uint32(sealed[2:valueHeaderSize]))
+	length := int64(binary.BigEndian.Uint32(sealed[4:valueHeaderSize]))
 	return sealed[0] == valueFormat && sealed[1] == codecAES256GCM &&
 		length == int64(len(sealed)-valueHeaderSize-gcmOverhead)
 }
 
-const dataKeyFormat byte = 1
+const (
+	dataKeysFormat byte = 1
+	// maxDataKeys bounds how many data keys a vault has at a time: two while values are sealed anew,
+	// one otherwise.
+	maxDataKeys = 8
+)
 
-// NewDataKey draws the data key of a vault. The second result is what the database stores:
-// the key wrapped by the root key, bound to this deployment and vault. Whoever destroys all
-// copies of it has destroyed the vault's values.
-func (r *Ring) NewDataKey(vaultID string) (DataKey, []byte, error) {
-	id := r.root.ID()
-	if id == "" || len(id) > math.MaxUint8 {
-		return DataKey{}, nil, fmt.Errorf("wrap data key: root key id of %d bytes: want 1 to 255", len(id))
-	}
-	key := newKey()
-	header := append([]byte{dataKeyFormat, byte(len(id))}, id...)
-	box, err := r.root.Wrap(key.Reveal(), r.dataKeyContext(vaultID, header))
-	if err != nil {
-		return DataKey{}, nil, fmt.Errorf("wrap data key: %w", err)
-	}
-	return DataKey{key: key}, append(header, box...), nil
+// A wrappedKey is a data key as the database stores it.
+type wrappedKey struct {
+	number    uint16
+	rootKeyID string
+	box       []byte
 }
 
-// OpenDataKey unwraps the stored data key of a vault. It fails with ErrWrongRootKey where
-// another root key wrapped it, and with ErrTampered where it is not this vault's; a provider
-// out of process may fail in ways of its own.
-func (r *Ring) OpenDataKey(vaultID string, sealed []byte) (DataKey, error) {
-	if len(sealed) < 2 || sealed[0] != dataKeyFormat || len(sealed) < 2+int(sealed[1]) {
-		return DataKey{}, fmt.Errorf("unwrap data key: %w", ErrTampered)
-	}
-	headerSize := 2 + int(sealed[1])
-	if id := string(sealed[2:headerSize]); id != r.root.ID() {
-		return DataKey{}, fmt.Errorf("unwrap data key: root key %q at hand, wrapped by %q: %w", r.root.ID(), id, ErrWrongRootKey)
-	}
-	key, err := r.root.Unwrap(sealed[headerSize:], r.dataKeyContext(vaultID, sealed[:headerSize]))
-	if err != nil {
-		return DataKey{}, fmt.Errorf("unwrap data key: %w", err)
-	}
-	if len(key) != keySize {
-		return DataKey{}, fmt.Errorf("unwrap data key: %w", ErrTampered)
-	}
-	return DataKey{key: NewValue(key)}, nil
+// NewDataKeys draws the first data key of a vault and returns what the database stores: the key
+// wrapped by a root key, bound to this deployment and vault. Whoever destroys all copies of it has
+// destroyed the vault's values.
+func (r *Ring) NewDataKeys(vaultID, rootKeyID string) ([]byte, error) {
+	return r.addDataKey(vaultID, nil, rootKeyID)
 }
 
-func (r *Ring) dataKeyContext(vaultID string, header []byte) []byte {
-	return encode("strongroom data key v1", r.deployment, "vault data key", vaultID, header)
+// AddDataKey draws a new data key beside those that a vault has. It seals from then on.
+func (r *Ring) AddDataKey(vaultID string, sealed []byte, rootKeyID string) ([]byte, error) {
+	keys, err := splitDataKeys(sealed)
+	if err != nil {
+		return nil, err
+	}
+	return r.addDataKey(vaultID, keys, rootKeyID)
+}
+
+func (r *Ring) addDataKey(vaultID string, keys []wrappedKey, rootKeyID string) ([]byte, error) {
+	number := uint16(1)
+	if n := len(keys); n > 0 {
+		number = keys[n-1].number + 1
+	}
+	if len(keys) == maxDataKeys || number == 0 {
+		return nil, fmt.Errorf("make a data key: the vault has %d, the last of number %d", len(keys), number-1)
+	}
+	k, err := r.wrapDataKey(vaultID, number, rootKeyID, newKey().Reveal())
+	if err != nil {
+		return nil, err
+	}
+	return joinDataKeys(append(keys, k)), nil
+}
+
+// OnlyNewestDataKey leaves out all data keys but the newest: what they sealed is lost.
+func OnlyNewestDataKey(sealed []byte) ([]byte, error) {
+	keys, err := splitDataKeys(sealed)
+	if err != nil {
+		return nil, err
+	}
+	return joinDataKeys(keys[len(keys)-1:]), nil
+}
+
+// RewrapDataKeys wraps the data keys of a vault by another root key. They are the same keys
+// afterwards. changed is false where that root key had wrapped them all.
+func (r *Ring) RewrapDataKeys(vaultID string, sealed []byte, rootKeyID string) (out []byte, changed bool, err error) {
+	keys, err := splitDataKeys(sealed)
+	if err != nil {
+		return nil, false, err
+	}
+	for i, k := range keys {
+		if k.rootKeyID == rootKeyID {
+			continue
+		}
+		key, err := r.unwrapDataKey(vaultID, k)
+		if err != nil {
+			return nil, false, err
+		}
+		if keys[i], err = r.wrapDataKey(vaultID, k.number, rootKeyID, key.Reveal()); err != nil {
+			return nil, false, err
+		}
+		changed = true
+	}
+	return joinDataKeys(keys), changed, nil
+}
+
+// OpenDataKeys unwraps the stored data keys of a vault. It fails with ErrWrongRootKey where a root
+// key that is not at hand wrapped one, and with ErrTampered where they are not this vault's; a
+// provider out of process may fail in ways of its own.
+func (r *Ring) OpenDataKeys(vaultID string, sealed []byte) (DataKeys, error) {
+	wrapped, err := splitDataKeys(sealed)
+	if err != nil {
+		return DataKeys{}, err
+	}
+	var d DataKeys
+	for _, w := range wrapped {
+		key, err := r.unwrapDataKey(vaultID, w)
+		if err != nil {
+			return DataKeys{}, err
+		}
+		d.keys = append(d.keys, dataKey{w.number, key})
+	}
+	return d, nil
+}
+
+func (r *Ring) wrapDataKey(vaultID string, number uint16, rootKeyID string, key []byte) (wrappedKey, error) {
+	root, err := r.roots.find(rootKeyID)
+	if err == nil && len(rootKeyID) > math.MaxUint8 {
+		err = fmt.Errorf("root key id of %d bytes: want 1 to 255", len(rootKeyID))
+	}
+	k := wrappedKey{number: number, rootKeyID: rootKeyID}
+	if err == nil {
+		k.box, err = root.Wrap(key, r.dataKeyContext(vaultID, k))
+	}
+	if err != nil {
+		return wrappedKey{}, fmt.Errorf("wrap data key: %w", err)
+	}
+	return k, nil
+}
+
+func (r *Ring) unwrapDataKey(vaultID string, k wrappedKey) (Value, error) {
+	root, err := r.roots.find(k.rootKeyID)
+	if err != nil {
+		return Value{}, fmt.Errorf("unwrap data key: %w", err)
+	}
+	key, err := root.Unwrap(k.box, r.dataKeyContext(vaultID, k))
+	if err == nil && len(key) != keySize {
+		err = ErrTampered
+	}
+	if err != nil {
+		return Value{}, fmt.Errorf("unwrap data key: %w", err)
+	}
+	return NewValue(key), nil
+}
+
+func (r *Ring) dataKeyContext(vaultID string, k wrappedKey) []byte {
+	return encode("strongroom data key v1", r.deployment, "vault data key", vaultID, int64(k.number), k.rootKeyID)
+}
+
+func joinDataKeys(keys []wrappedKey) []byte {
+	out := []byte{dataKeysFormat, byte(len(keys))}
+	for _, k := range keys {
+		out = binary.BigEndian.AppendUint16(out, k.number)
+		out = append(append(out, byte(len(k.rootKeyID))), k.rootKeyID...)
+		out = append(binary.BigEndian.AppendUint16(out, uint16(len(k.box))), k.box...)
+	}
+	return out
+}
+
+// splitDataKeys fails with ErrTampered. There is at least one key.
+func splitDataKeys(sealed []byte) ([]wrappedKey, error) {
+	fault := fmt.Errorf("unwrap data key: %w", ErrTampered)
+	if len(sealed) < 2 || sealed[0] != dataKeysFormat || sealed[1] == 0 || sealed[1] > maxDataKeys {
+		return nil, fault
+	}
+	keys := make([]wrappedKey, sealed[1])
+	rest := sealed[2:]
+	for i := range keys {
+		if len(rest) < 3 || len(rest) < 5+int(rest[2]) {
+			return nil, fault
+		}
+		id, after := rest[3:3+rest[2]], rest[3+rest[2]:]
+		length := int(binary.BigEndian.Uint16(after))
+		if len(after) < 2+length {
+			return nil, fault
+		}
+		keys[i] = wrappedKey{binary.BigEndian.Uint16(rest), string(id), after[2 : 2+length]}
+		rest = after[2+length:]
+	}
+	if len(rest) > 0 {
+		return nil, fault
+	}
+	return keys, nil
+}
+
+// DataKeyRoots lists the root keys that wrap the data keys of a vault, one for each, without opening
+// any.
+func DataKeyRoots(sealed []byte) (rootKeyIDs []string, err error) {
+	keys, err := splitDataKeys(sealed)
+	for _, k := range keys {
+		rootKeyIDs = append(rootKeyIDs, k.rootKeyID)
+	}
+	return rootKeyIDs, err
 }

@@ -17,23 +17,23 @@
 //	│   ├── system      our own secrets (signing keys) and opaque tokens
 //	│   ├── digest      digests of sets of rows
 //	│   └── sign        Ed25519 seed: signs what leaves, such as audit segments
-//	└── data keys       random, one a vault, wrapped by the root key
+//	└── data keys       random, one a vault, wrapped by the root key; two while values are sealed anew
 //	    └── value keys  HKDF-SHA256 from the data key, one a version of an object
 //
 // # Formats
 //
 // Numbers are big-endian, the figures under the parts are bytes.
 //
-//	value       format=1 │ codec=1 │ length of plaintext │ nonce │ ciphertext │ tag
-//	            1          1         4                     12                   16
+//	value       format=1 │ codec=1 │ number of data key │ length of plaintext │ nonce │ ciphertext │ tag
+//	            1          1         2                    4                     12                   16
 //
 //	box         header │ salt │ nonce │ ciphertext │ tag
 //	            h        16     12                   16
 //	  of a root key     header = format=1
 //	  of the ring       header = format=1 │ ring key id (4)
 //
-//	data key    format=1 │ length of id │ root key id │ box of that root key
-//	            1          1
+//	data keys   format=1 │ count, then of each: number │ length of id │ root key id │ length of box │ box
+//	            1          1                    2        1                            2
 //
 //	row MAC     format=1 │ ring key id │ HMAC-SHA256
 //	pepper      1          4             32, over the two parts before and the encoded fields

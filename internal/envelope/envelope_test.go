@@ -15,17 +15,18 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-func testRing(t testing.TB) (*Ring, []SealedKey, RootKey) {
+func testRing(t testing.TB) (*Ring, []SealedKey, *RootKeys) {
 	t.Helper()
 	root, err := newLocalKey([]byte(strings.Repeat("r", keySize)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ring, stored, err := NewRing(root, "deployment-1")
+	roots := NewRootKeys(root)
+	ring, stored, err := NewRing(roots, "deployment-1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ring, stored, root
+	return ring, stored, roots
 }
 
 func unhex(t *testing.T, s string) []byte {
@@ -81,21 +82,21 @@ func TestFormatByHand(t *testing.T) {
 	part := func(tag byte, s string) string {
 		return string(binary.BigEndian.AppendUint64([]byte{tag}, uint64(len(s)))) + s
 	}
-	dataKey := strings.Repeat("k", 32)
-	sealed, err := DataKey{key: NewValue([]byte(dataKey))}.Seal(Place{"vault", "secret", "db", "v1", 7}, NewValue([]byte(hush)))
+	raw := strings.Repeat("k", 32)
+	sealed, err := DataKeys{keys: []dataKey{{2, NewValue([]byte(raw))}}}.Seal(Place{"vault", "secret", "db", "v1", 7}, NewValue([]byte(hush)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	info := part(1, "strongroom value v1") + part(1, "vault") + part(1, "secret") + part(1, "db") + part(1, "v1") + part(3, "\x00\x00\x00\x00\x00\x00\x00\x07")
-	key, _ := hkdf.Key(sha256.New, []byte(dataKey), nil, info, 32)
+	key, _ := hkdf.Key(sha256.New, []byte(raw), nil, info, 32)
 	block, _ := aes.NewCipher(key)
 	standard, _ := cipher.NewGCM(block)
-	header := sealed[:6]
-	got, err := standard.Open(nil, sealed[6:18], sealed[18:], append(slices.Clone(header), info...))
+	header := sealed[:8]
+	got, err := standard.Open(nil, sealed[8:20], sealed[20:], append(slices.Clone(header), info...))
 	if err != nil || string(got) != hush {
 		t.Errorf("opened by hand: %q, %v, want %q", got, err, hush)
 	}
-	if want := "\x01\x01\x00\x00\x00" + string(rune(len(hush))); string(header) != want {
+	if want := "\x01\x01\x00\x02\x00\x00\x00" + string(rune(len(hush))); string(header) != want {
 		t.Errorf("header %x, want %x", header, want)
 	}
 

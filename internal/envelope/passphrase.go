@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/argon2"
 )
@@ -81,6 +82,28 @@ func OpenPassphraseRootKey(passphrase []byte, p PassphraseParameters) (RootKey, 
 		return nil, ErrWrongPassphrase
 	}
 	return key, nil
+}
+
+// OpenPassphraseRootKeys makes the root keys that any of the passphrases gives for any of the
+// parameters, in the order of these. It fails with ErrWrongPassphrase where there is none.
+func OpenPassphraseRootKeys(passphrases [][]byte, all []PassphraseParameters) (keys []RootKey, err error) {
+	left := slices.Clone(passphrases) // each gives one key, and a try is dear
+	for _, p := range all {
+		for i, passphrase := range left {
+			key, err := OpenPassphraseRootKey(passphrase, p)
+			if err == nil {
+				keys, left = append(keys, key), slices.Delete(left, i, i+1)
+				break
+			}
+			if !errors.Is(err, ErrWrongPassphrase) {
+				return nil, err
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return nil, ErrWrongPassphrase
+	}
+	return keys, nil
 }
 
 func stretch(passphrase []byte, p PassphraseParameters) (RootKey, error) {

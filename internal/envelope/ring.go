@@ -41,7 +41,7 @@ type SealedKey struct {
 // purpose seals.
 type Ring struct {
 	redacted
-	root       RootKey
+	roots      *RootKeys
 	deployment string
 	keys       map[string][]ringKey // by purpose, the newest last, at least one each
 }
@@ -51,10 +51,11 @@ type ringKey struct {
 	key Value
 }
 
-// NewRing draws a key for each purpose. The caller stores the sealed keys in the order given.
-// The deployment is a random id that is fixed at init: nothing sealed in one opens in another.
-func NewRing(root RootKey, deployment string) (*Ring, []SealedKey, error) {
-	r, err := newRing(root, deployment)
+// NewRing draws a key for each purpose, wrapped by the newest root key. The caller stores the sealed
+// keys in the order given. The deployment is a random id that is fixed at init: nothing sealed in one
+// opens in another.
+func NewRing(roots *RootKeys, deployment string) (*Ring, []SealedKey, error) {
+	r, err := newRing(roots, deployment)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -62,9 +63,9 @@ func NewRing(root RootKey, deployment string) (*Ring, []SealedKey, error) {
 	for _, purpose := range purposes {
 		k := ringKey{key: newKey()}
 		_, _ = rand.Read(k.id[:])
-		s := SealedKey{KeyID: hex.EncodeToString(k.id[:]), Purpose: purpose, RootKeyID: root.ID()}
-		if s.Sealed, err = root.Wrap(k.key.Reveal(), r.keyContext(s)); err != nil {
-			return nil, nil, fmt.Errorf("wrap %s key: %w", purpose, err)
+		s, err := r.wrap(SealedKey{KeyID: hex.EncodeToString(k.id[:]), Purpose: purpose}, roots.Newest(), k.key.Reveal())
+		if err != nil {
+			return nil, nil, err
 		}
 		r.keys[purpose] = append(r.keys[purpose], k)
 		stored = append(stored, s)
@@ -73,10 +74,10 @@ func NewRing(root RootKey, deployment string) (*Ring, []SealedKey, error) {
 }
 
 // OpenRing unwraps the stored keys, given in the order in which they were made: the last of
-// each purpose seals, all open. It fails with ErrWrongRootKey where another root key wrapped
-// one, and with ErrTampered where one does not open as what its row says.
-func OpenRing(root RootKey, deployment string, keys []SealedKey) (*Ring, error) {
-	r, err := newRing(root, deployment)
+// each purpose seals, all open. It fails with ErrWrongRootKey where a root key that is not at hand
+// wrapped one, and with ErrTampered where one does not open as what its row says.
+func OpenRing(roots *RootKeys, deployment string, keys []SealedKey) (*Ring, error) {
+	r, err := newRing(roots, deployment)
 	if err != nil {
 		return nil, err
 	}
@@ -93,17 +94,44 @@ func OpenRing(root RootKey, deployment string, keys []SealedKey) (*Ring, error) 
 	return r, nil
 }
 
-func newRing(root RootKey, deployment string) (*Ring, error) {
+// Rewrap wraps a ring key by another root key. It is the same key afterwards.
+func (r *Ring) Rewrap(s SealedKey, rootKeyID string) (SealedKey, error) {
+	key, err := r.unwrap(s)
+	if err != nil {
+		return SealedKey{}, err
+	}
+	defer clear(key)
+	return r.wrap(s, rootKeyID, key)
+}
+
+func (r *Ring) wrap(s SealedKey, rootKeyID string, key []byte) (SealedKey, error) {
+	root, err := r.roots.find(rootKeyID)
+	if err == nil {
+		s.RootKeyID = rootKeyID
+		s.Sealed, err = root.Wrap(key, r.keyContext(s))
+	}
+	if err != nil {
+		return SealedKey{}, fmt.Errorf("wrap %s key: %w", s.Purpose, err)
+	}
+	return s, nil
+}
+
+func (r *Ring) unwrap(s SealedKey) ([]byte, error) {
+	root, err := r.roots.find(s.RootKeyID)
+	if err != nil {
+		return nil, err
+	}
+	return root.Unwrap(s.Sealed, r.keyContext(s))
+}
+
+func newRing(roots *RootKeys, deployment string) (*Ring, error) {
 	if deployment == "" {
 		return nil, errors.New("open keyring: the deployment has no id")
 	}
-	return &Ring{root: root, deployment: deployment, keys: make(map[string][]ringKey)}, nil
+	return &Ring{roots: roots, deployment: deployment, keys: make(map[string][]ringKey)}, nil
 }
 
 func (r *Ring) add(s SealedKey) error {
-	if s.RootKeyID != r.root.ID() {
-		return fmt.Errorf("root key %q at hand, wrapped by %q: %w", r.root.ID(), s.RootKeyID, ErrWrongRootKey)
-	}
 	id, err := hex.DecodeString(s.KeyID)
 	if err != nil || len(id) != keyIDSize || !slices.Contains(purposes, s.Purpose) {
 		return ErrTampered
@@ -111,7 +139,7 @@ func (r *Ring) add(s SealedKey) error {
 	if _, twice := r.byID(s.Purpose, id); twice {
 		return ErrTampered
 	}
-	key, err := r.root.Unwrap(s.Sealed, r.keyContext(s))
+	key, err := r.unwrap(s)
 	if err != nil {
 		return err
 	}

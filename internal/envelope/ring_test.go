@@ -16,14 +16,14 @@ func TestOpenRing(t *testing.T) {
 	change := func(edit func(k []SealedKey) []SealedKey) []SealedKey { return edit(slices.Clone(stored)) }
 	for _, tt := range []struct {
 		name       string
-		root       RootKey
+		root       *RootKeys
 		deployment string
 		keys       []SealedKey
 		want       error
 	}{
 		{"as stored", root, "deployment-1", stored, nil},
 		{"another order of purposes", root, "deployment-1", change(func(k []SealedKey) []SealedKey { slices.Reverse(k); return k }), nil},
-		{"another root key", otherRoot, "deployment-1", stored, ErrWrongRootKey},
+		{"another root key", NewRootKeys(otherRoot), "deployment-1", stored, ErrWrongRootKey},
 		{"another deployment", root, "deployment-2", stored, ErrTampered},
 		{"none", root, "deployment-1", nil, ErrTampered},
 		{"one missing", root, "deployment-1", stored[1:], ErrTampered},

@@ -65,12 +65,12 @@ func (k *localKey) Unwrap(sealed, associated []byte) ([]byte, error) {
 // folder has both the lock and the key.
 var ErrKeyInsideData = errors.New("the root key file is inside the data folder")
 
-// OpenRootKeyFile reads a file made by CreateRootKeyFile. The path may be a symbolic link, as
-// mounted secrets are; what counts is where it leads. It refuses what is not a regular file,
+// OpenRootKeyFile reads a file made by CreateRootKeyFile and returns its keys, the newest last. The
+// path may be a symbolic link, as mounted secrets are; what counts is where it leads. It refuses what is not a regular file,
 // a file that others may read or write (outside Windows, where modes say nothing), a wrong
 // form, and, unless insideOK, a file inside dataDir (ErrKeyInsideData). An empty dataDir asks
 // for no check of the place.
-func OpenRootKeyFile(path, dataDir string, insideOK bool) (RootKey, error) {
+func OpenRootKeyFile(path, dataDir string, insideOK bool) (keys []RootKey, err error) {
 	if dataDir != "" && !insideOK {
 		inside, err := isInside(path, dataDir)
 		if err != nil {
@@ -85,11 +85,16 @@ func OpenRootKeyFile(path, dataDir string, insideOK bool) (RootKey, error) {
 		return nil, err
 	}
 	defer clear(text)
-	root, err := parseRootKey(text)
+	parsed, err := parseRootKeys(text)
+	for i := 0; err == nil && i < len(parsed); i++ {
+		var k RootKey
+		k, err = newLocalKey(parsed[i])
+		keys = append(keys, k)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("root key file %q: %w", path, err)
 	}
-	return newLocalKey(root)
+	return keys, nil
 }
 
 // isInside reports whether path, with links followed, lies below dir. It compares folders, not

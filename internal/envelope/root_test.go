@@ -2,6 +2,7 @@ package envelope
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,16 +22,77 @@ func newKeyFile(t *testing.T, dir string) string {
 	return path
 }
 
+// openRootKey opens a file with one key.
+func openRootKey(path, dataDir string) (RootKey, error) {
+	keys, err := OpenRootKeyFile(path, dataDir, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) != 1 {
+		return nil, fmt.Errorf("%d keys, want one", len(keys))
+	}
+	return keys[0], nil
+}
+
+// A file takes further keys, behind those that it has, and gives them up again.
+func TestRootKeyFileOfSeveral(t *testing.T) {
+	dir := t.TempDir()
+	path := newKeyFile(t, dir)
+	first, err := openRootKey(path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	ids, err := AddToRootKeyFile(link)
+	if err != nil || len(ids) != 2 || ids[0] != first.ID() {
+		t.Fatalf("add: %q, %v, want the key that was there and another", ids, err)
+	}
+	keys, err := OpenRootKeyFile(path, "", false)
+	if err != nil || len(keys) != 2 || keys[0].ID() != ids[0] || keys[1].ID() != ids[1] {
+		t.Errorf("open: %d keys, %v, want %q", len(keys), err, ids)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("the link became %v, %v", info.Mode(), err)
+	}
+	if _, err := RemoveFromRootKeyFile(path, "0123456789abcdef"); err == nil {
+		t.Error("a key that is not there was removed")
+	}
+	if left, err := RemoveFromRootKeyFile(path, ids[0]); err != nil || len(left) != 1 || left[0] != ids[1] {
+		t.Errorf("remove: %q, %v, want the second left", left, err)
+	}
+	if _, err := RemoveFromRootKeyFile(path, ids[1]); err == nil {
+		t.Error("the last key was removed")
+	}
+	for range maxRootKeys - 1 {
+		if _, err := AddToRootKeyFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := AddToRootKeyFile(path); err == nil {
+		t.Error("keys without end, want a bound")
+	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode() != 0o600 {
+		t.Errorf("mode %v, %v, want 0600", info.Mode(), err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, ".root-key-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
 func TestRootKeyFile(t *testing.T) {
 	path := newKeyFile(t, t.TempDir())
 	if err := CreateRootKeyFile(path); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("second creation: %v, want %v", err, fs.ErrExist)
 	}
-	first, err := OpenRootKeyFile(path, t.TempDir(), false)
+	first, err := openRootKey(path, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := OpenRootKeyFile(path, "", false)
+	second, err := openRootKey(path, "")
 	if err != nil || second.ID() != first.ID() || len(first.ID()) != 16 {
 		t.Fatalf("ids %q and %q, %v, want the same 16 characters", first.ID(), second.ID(), err)
 	}
@@ -45,7 +107,7 @@ func TestRootKeyFile(t *testing.T) {
 	for _, bad := range changes(sealed) {
 		refuses(t, "changed", ErrTampered)(second.Unwrap(bad, []byte("here")))
 	}
-	other, err := OpenRootKeyFile(newKeyFile(t, t.TempDir()), "", false)
+	other, err := openRootKey(newKeyFile(t, t.TempDir()), "")
 	if err != nil || other.ID() == first.ID() {
 		t.Fatalf("another file: id %q, %v, want another id", other.ID(), err)
 	}
@@ -91,8 +153,11 @@ func TestRootKeyFileForm(t *testing.T) {
 		{"no key", header + "\n", "second line"},
 		{"short key", header + "\n" + line[:40] + "\n", "second line"},
 		{"long key", header + "\n" + line[:40] + line + "\n", "second line"},
+		{"two keys", string(good) + line + "\n", ""},
 		{"third line", string(good) + "more\n", "second line"},
-		{"large", string(good) + strings.Repeat("\n", 1000), "second line"},
+		{"nine keys", header + "\n" + strings.Repeat(line+"\n", 9), "at most 8"},
+		{"an empty line between", header + "\n\n" + line, "second line"},
+		{"large", string(good) + strings.Repeat("\n", 1000), "no more"},
 		{"not base64", header + "\n" + strings.Repeat("*", 44) + "\n", "second line"},
 	} {
 		path := filepath.Join(dir, "form.key")

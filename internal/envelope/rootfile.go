@@ -9,16 +9,22 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 )
 
-// rootFileHeader is the first line of a root key file, the second is the key in base64:
+// rootFileHeader is the first line of a root key file. Each line behind it is a key in base64, the
+// newest last. There is more than one only while the root key is being changed:
 //
 //	strongroom root key v1
 //	<44 characters>
 const rootFileHeader = "strongroom root key v1"
 
-// rootFileSize is more than any good file has, with room for another system's line ends.
-const rootFileSize = 128
+// maxRootKeys is how many keys a file may hold, and rootFileSize is more than any good file has,
+// with room for another system's line ends.
+const (
+	maxRootKeys  = 8
+	rootFileSize = 512
+)
 
 // CreateRootKeyFile draws a root key and writes it to a new file that only its owner may read.
 // It never replaces a file. When it returns, the key is on the disk, not only in its cache:
@@ -29,7 +35,7 @@ func CreateRootKeyFile(path string) error {
 	if err != nil {
 		return fmt.Errorf("create root key file: %w", err)
 	}
-	if err := writeRootKey(f); err != nil {
+	if err := writeRootKeys(f, newKey().Reveal()); err != nil {
 		return errors.Join(fmt.Errorf("write root key file: %w", err), os.Remove(path))
 	}
 	if err := syncFolder(filepath.Dir(path)); err != nil {
@@ -38,12 +44,12 @@ func CreateRootKeyFile(path string) error {
 	return nil
 }
 
-// writeRootKey fills, syncs and closes f.
-func writeRootKey(f *os.File) error {
-	key := newKey()
-	defer clear(key.Reveal())
-	text := append([]byte(rootFileHeader), '\n')
-	text = append(base64.StdEncoding.AppendEncode(text, key.Reveal()), '\n')
+// writeRootKeys fills, syncs and closes f.
+func writeRootKeys(f *os.File, keys ...[]byte) error {
+	text := append(make([]byte, 0, rootFileSize), rootFileHeader+"\n"...)
+	for _, key := range keys {
+		text = append(base64.StdEncoding.AppendEncode(text, key), '\n')
+	}
 	defer clear(text)
 	_, err := f.Write(text)
 	if err == nil {
@@ -72,15 +78,101 @@ func readRootKeyText(r io.Reader) ([]byte, error) {
 	return text, nil
 }
 
-// parseRootKey reads the two lines. Its errors quote nothing of the second.
-func parseRootKey(text []byte) ([]byte, error) {
-	header, line, found := bytes.Cut(text, []byte("\n"))
+// parseRootKeys reads the keys behind the first line. Its errors quote nothing of them.
+func parseRootKeys(text []byte) (keys [][]byte, err error) {
+	header, rest, found := bytes.Cut(text, []byte("\n"))
 	if !found || string(bytes.TrimRight(header, "\r")) != rootFileHeader {
 		return nil, fmt.Errorf("want the first line %q", rootFileHeader)
 	}
-	key, err := base64.StdEncoding.Strict().AppendDecode(nil, bytes.TrimRight(line, "\r\n"))
-	if err != nil || len(key) != keySize || len(text) > rootFileSize {
-		return nil, fmt.Errorf("want %d bytes in base64 on the second line and no more", keySize)
+	lines := bytes.Split(bytes.TrimRight(rest, "\r\n"), []byte("\n"))
+	if len(lines) > maxRootKeys || len(text) > rootFileSize {
+		return nil, fmt.Errorf("want at most %d keys, a line each, and no more", maxRootKeys)
 	}
-	return key, nil
+	for _, line := range lines {
+		key, err := base64.StdEncoding.Strict().AppendDecode(nil, bytes.TrimRight(line, "\r"))
+		if err != nil || len(key) != keySize {
+			return nil, fmt.Errorf("want %d bytes in base64 on each line from the second line on and no more", keySize)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// AddToRootKeyFile draws another root key and writes it behind those of the file, in one step: a
+// crash leaves the old file. It returns the ids of all keys, the new one last.
+func AddToRootKeyFile(path string) (ids []string, err error) {
+	return editRootKeyFile(path, func(keys [][]byte) ([][]byte, error) {
+		if len(keys) == maxRootKeys {
+			return nil, fmt.Errorf("it has %d keys already: remove those that wrap nothing any more", len(keys))
+		}
+		return append(keys, newKey().Reveal()), nil
+	})
+}
+
+// RemoveFromRootKeyFile removes a key, given by its id, in one step. What it wrapped is lost unless
+// another copy of the key is kept. The last key stays.
+func RemoveFromRootKeyFile(path, id string) (ids []string, err error) {
+	return editRootKeyFile(path, func(keys [][]byte) ([][]byte, error) {
+		i := slices.IndexFunc(keys, func(key []byte) bool {
+			k, err := newLocalKey(bytes.Clone(key))
+			return err == nil && k.ID() == id
+		})
+		switch {
+		case i < 0:
+			return nil, fmt.Errorf("it has no key %s", id)
+		case len(keys) == 1:
+			return nil, fmt.Errorf("%s is its only key", id)
+		}
+		return slices.Delete(keys, i, i+1), nil
+	})
+}
+
+func editRootKeyFile(path string, edit func(keys [][]byte) ([][]byte, error)) (ids []string, err error) {
+	fail := func(err error) ([]string, error) { return nil, fmt.Errorf("root key file %q: %w", path, err) }
+	real, err := realPath(path)
+	if err != nil {
+		return fail(err)
+	}
+	text, err := readPrivateFile(real)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(text)
+	keys, err := parseRootKeys(text)
+	if err != nil {
+		return fail(err)
+	}
+	if keys, err = edit(keys); err != nil {
+		return fail(err)
+	}
+	if err := replaceRootKeyFile(real, keys); err != nil {
+		return fail(err)
+	}
+	for _, key := range keys {
+		k, err := newLocalKey(key)
+		if err != nil {
+			return fail(err)
+		}
+		ids = append(ids, k.ID())
+	}
+	return ids, nil
+}
+
+// replaceRootKeyFile keeps the owner of the file, where that is another than who edits it.
+func replaceRootKeyFile(path string, keys [][]byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".root-key-*") // O_EXCL, 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // after the rename there is nothing of that name
+	if err := sameOwner(f, path); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err := writeRootKeys(f, keys...); err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
 }

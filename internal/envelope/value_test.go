@@ -37,7 +37,7 @@ type holder struct {
 	hidden   any
 	value    Value
 	answer   Revealed
-	data     DataKey
+	data     DataKeys
 	list     []Value
 	byName   map[string]Value
 }
@@ -46,10 +46,10 @@ type holder struct {
 func keepers(t *testing.T) map[string]any {
 	v := NewValue([]byte(hush))
 	ring, _, root := testRing(t)
-	data := DataKey{key: v}
+	data := DataKeys{keys: []dataKey{{1, v}}}
 	return map[string]any{
 		"value": v, "pointer": &v, "revealed": v.ForAnswer(), "data key": data, "ring": ring, "root key": root,
-		"local key": &localKey{id: "00", wrap: v}, "held ring": &Ring{root: root, keys: map[string][]ringKey{"mac": {{key: v}}}},
+		"local key": &localKey{id: "00", wrap: v}, "held ring": &Ring{roots: root, keys: map[string][]ringKey{"mac": {{key: v}}}},
 	}
 }
 
@@ -69,7 +69,7 @@ func TestRedactionInEveryVerb(t *testing.T) {
 func TestRedactionInsideStructs(t *testing.T) {
 	v := NewValue([]byte(hush))
 	for name, k := range keepers(t) {
-		h := holder{k, k, v, v.ForAnswer(), DataKey{key: v}, []Value{v}, map[string]Value{"a": v}}
+		h := holder{k, k, v, v.ForAnswer(), DataKeys{keys: []dataKey{{1, v}}}, []Value{v}, map[string]Value{"a": v}}
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			for _, outer := range []any{h, &h, []holder{h}, map[string]any{"h": h}, fmt.Errorf("wrap: %v", h)} {
 				if got := fmt.Sprintf(verb, outer); shown(got) {

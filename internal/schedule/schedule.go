@@ -19,6 +19,7 @@ import (
 	"strongroom/internal/db"
 	"strongroom/internal/event"
 	"strongroom/internal/identity"
+	"strongroom/internal/keyring"
 	"strongroom/internal/operation"
 	"strongroom/internal/secrets"
 	"strongroom/internal/vaults"
@@ -39,6 +40,8 @@ type Scheduler struct {
 	DataPlane  *operation.Table
 	Management *operation.Table
 	Archive    *audit.Archive
+	RootKeys   func(context.Context) ([]string, error) // looks which root keys are at hand now
+	Renewed    func(*db.Tx) error                      // is called when no old key is needed any more
 	ScrubEvery time.Duration
 
 	proved int64 // position up to which the entries were proven in this round
@@ -58,6 +61,8 @@ func (s *Scheduler) tasks() []task {
 		{"purge-secrets", 10 * time.Second, true, s.purgeSecrets},
 		{"purge-vaults", 10 * time.Second, true, s.purgeVaults},
 		{"close-segments", time.Minute, true, func(ctx context.Context) error { return s.Archive.Close(ctx, s.DB) }},
+		{"renew-keys", 5 * time.Second, true, s.RenewKeys},
+		{"hold-keys", keyring.HoldEvery, false, s.HoldKeys},
 		{"prune-events", time.Minute, true, s.pruneEvents},
 		{"scrub", s.ScrubEvery, false, s.Scrub}, // whoever holds a lease could keep all from it,
 		{"signing-keys", time.Hour, true, func(ctx context.Context) error { return s.Issuer.EnsureSigningKey(ctx, s.DB) }},
@@ -135,6 +140,14 @@ func (s *Scheduler) Number(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// HoldKeys says which root keys this node has, so that none wraps that a node lacks. It fails when
+// the one that wraps now would not be at hand after a start.
+func (s *Scheduler) HoldKeys(ctx context.Context) error {
+	ids, missing := s.RootKeys(ctx)
+	err := s.DB.Update(ctx, nil, func(tx *db.Tx) error { return errors.Join(keyring.Hold(tx, s.Node, ids), keyring.Forget(tx)) })
+	return errors.Join(missing, err)
 }
 
 // pruneEvents removes events at once, since nobody can subscribe yet.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"strongroom/internal/envelope"
 	"strongroom/internal/event"
 	"strongroom/internal/identity"
+	"strongroom/internal/keyring"
 	"strongroom/internal/operation"
 	"strongroom/internal/resource"
 	"strongroom/internal/secrets"
@@ -42,7 +44,9 @@ func each(t *testing.T, test func(t *testing.T, s *Scheduler)) {
 			t.Fatal(err)
 		}
 		d.Bind(dbtest.Tenant, dbtest.Ring(t))
-		err = d.Update(t.Context(), nil, func(tx *db.Tx) error { return tx.SetMeta("test_clock", "1") })
+		err = d.Update(t.Context(), nil, func(tx *db.Tx) error {
+			return errors.Join(tx.SetMeta("test_clock", "1"), keyring.Create(tx, tenant, dbtest.Roots(t).Newest(), nil))
+		})
 		if err := errors.Join(err, d.Close()); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +63,9 @@ func newScheduler(t *testing.T, d *db.DB) *Scheduler {
 		DB: d, Log: slog.New(slog.DiscardHandler), Node: "node1",
 		Vaults: &vaults.Store{Ring: ring, Tenant: tenant, Authz: rights}, Secrets: &secrets.Store{Ring: ring, Tenant: tenant},
 		Issuer: identity.NewIssuer(directory, families, time.Hour, 30*24*time.Hour), ScrubEvery: time.Minute,
-		Archive: &audit.Archive{Folder: t.TempDir(), Deployment: "deployment", Tenant: tenant, MaxAge: time.Hour, MaxEntries: 1000},
+		Renewed:  func(*db.Tx) error { return nil },
+		RootKeys: func(context.Context) ([]string, error) { return dbtest.Roots(t).IDs(), nil },
+		Archive:  &audit.Archive{Folder: t.TempDir(), Deployment: "deployment", Tenant: tenant, MaxAge: time.Hour, MaxEntries: 1000},
 	}
 	s.Vaults.Contents = []func(*db.Tx, string) error{s.Secrets.PurgeAll}
 	s.Pipeline = &operation.Pipeline{
@@ -272,7 +278,12 @@ func TestRun(t *testing.T) {
 		defer deadline.Stop()
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
-		for s.left(t, `SELECT name FROM leases ORDER BY name`) != "close-segments number prune-events purge-secrets purge-vaults signing-keys" ||
+		leases := []string{"close-segments", "node/node1", "number", "prune-events", "purge-secrets", "purge-vaults", "renew-keys", "signing-keys"}
+		for _, id := range dbtest.Roots(t).IDs() {
+			leases = append(leases, "root-key/"+id+"/node1")
+		}
+		slices.Sort(leases)
+		for s.left(t, `SELECT name FROM leases ORDER BY name`) != strings.Join(leases, " ") ||
 			s.left(t, `SELECT scope FROM revisions WHERE scope = 'audit' AND members > 0`) == "" || s.left(t, `SELECT key_id FROM signing_keys`) == "" {
 			select {
 			case <-deadline.C:

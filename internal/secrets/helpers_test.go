@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"strongroom/internal/db/dbtest"
 	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
+	"strongroom/internal/keyring"
 	"strongroom/internal/vaults"
 )
 
@@ -42,7 +44,9 @@ func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 			t.Fatal(err)
 		}
 		d.Bind(dbtest.Tenant, dbtest.Ring(t))
-		err = d.Update(t.Context(), nil, func(tx *db.Tx) error { return tx.SetMeta("test_clock", "1") })
+		err = d.Update(t.Context(), nil, func(tx *db.Tx) error {
+			return errors.Join(tx.SetMeta("test_clock", "1"), keyring.Create(tx, tenant, dbtest.Roots(t).Newest(), nil))
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

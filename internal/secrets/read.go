@@ -42,6 +42,18 @@ func (s *Store) Get(tx *db.Tx, vault vaults.Vault, name, version string) (Secret
 
 // version reads a version of a living secret: the latest unless one is named.
 func (s *Store) version(tx *db.Tx, vaultID, name, version string) (head, Secret, error) {
+	h, v, err := s.anyVersion(tx, vaultID, name, version)
+	if err == nil && h.isDeleted() {
+		err = notFound(name, version)
+	}
+	if err != nil {
+		return head{}, Secret{}, err
+	}
+	return h, v, nil
+}
+
+// anyVersion reads a version of a secret, deleted or not.
+func (s *Store) anyVersion(tx *db.Tx, vaultID, name, version string) (head, Secret, error) {
 	const latest = `SELECT ` + latestColumns + fromLatest + ` WHERE h.vault_id = $1 AND h.name_key = $2 AND $3 = ''`
 	const named = `
 		SELECT ` + latestColumns + `
@@ -65,9 +77,6 @@ func (s *Store) version(tx *db.Tx, vaultID, name, version string) (head, Secret,
 	h, v := rows[0].h, rows[0].v
 	if h.nameKey != strings.ToLower(name) || version != "" && v.Version != strings.ToLower(version) {
 		return head{}, Secret{}, notAsked(h)
-	}
-	if h.isDeleted() {
-		return head{}, Secret{}, notFound(name, version)
 	}
 	return h, v, s.proveVersion(tx, vaultID, h, v)
 }

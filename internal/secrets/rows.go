@@ -248,7 +248,7 @@ func place(vaultID, nameKey string, v Secret) envelope.Place {
 }
 
 func (s *Store) seal(vault vaults.Vault, nameKey string, v *Secret) error {
-	key, err := s.Ring.OpenDataKey(vault.ID, vault.DataKeySealed)
+	key, err := s.Ring.OpenDataKeys(vault.ID, vault.DataKeySealed)
 	if err != nil {
 		return fmt.Errorf("open the data key of vault %s: %w", vault.ID, err)
 	}
@@ -259,7 +259,7 @@ func (s *Store) seal(vault vaults.Vault, nameKey string, v *Secret) error {
 }
 
 func (s *Store) open(vault vaults.Vault, nameKey string, v *Secret) error {
-	key, err := s.Ring.OpenDataKey(vault.ID, vault.DataKeySealed)
+	key, err := s.Ring.OpenDataKeys(vault.ID, vault.DataKeySealed)
 	if err != nil {
 		return fmt.Errorf("open the data key of vault %s: %w", vault.ID, err)
 	}

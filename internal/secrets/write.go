@@ -76,14 +76,19 @@ func (s *Store) Update(tx *db.Tx, vault vaults.Vault, name, version string, p Pa
 		v.Tags = *p.Tags
 	}
 	v.Updated = tx.Now
+	return v, s.replaceVersion(tx, vault.ID, h, v)
+}
+
+// replaceVersion stores a version that has changed, and its head.
+func (s *Store) replaceVersion(tx *db.Tx, vaultID string, h head, v Secret) error {
 	old := v.mac
-	if err := s.putVersion(tx, vault.ID, h.nameKey, &v); err != nil {
-		return Secret{}, err
+	if err := s.putVersion(tx, vaultID, h.nameKey, &v); err != nil {
+		return err
 	}
 	if v.ordinal == h.newest {
 		h.newestMAC = v.mac
 	}
-	return v, s.writeHead(tx, vault.ID, h, [][]byte{old}, [][]byte{v.mac})
+	return s.writeHead(tx, vaultID, h, [][]byte{old}, [][]byte{v.mac})
 }
 
 // Delete soft-deletes a secret with all its versions.

@@ -19,6 +19,7 @@ import (
 	"strongroom/internal/fair"
 	"strongroom/internal/graph"
 	"strongroom/internal/identity"
+	"strongroom/internal/keyring"
 	"strongroom/internal/localca"
 	"strongroom/internal/login"
 	"strongroom/internal/operation"
@@ -39,6 +40,7 @@ type app struct {
 	metrics    *metrics
 	counter    *audit.Counter
 	identity   *identity.Store
+	roots      *rootKeys
 	pipeline   *operation.Pipeline
 	scheduler  *schedule.Scheduler
 	faces      map[resource.FaceName]*operation.Table
@@ -54,7 +56,11 @@ func newApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := a.checkProgress(ctx); err != nil {
+	err = a.checkProgress(ctx)
+	if err == nil {
+		err = a.scheduler.HoldKeys(ctx) // before a change of the root key could overlook this node
+	}
+	if err != nil {
 		return nil, errors.Join(err, a.db.Close())
 	}
 	return a, nil
@@ -86,11 +92,11 @@ func (a *app) build(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	root, err := openRootKey(a.config, a.deployment.passphrase)
-	if err != nil {
+	a.roots = &rootKeys{config: a.config, db: a.db, keys: envelope.NewRootKeys()}
+	if err := a.roots.read(a.deployment.passphrase); err != nil {
 		return err
 	}
-	ring, err := loadRing(ctx, a.db, root, a.deployment.id)
+	ring, err := keyring.Open(ctx, a.db, a.roots.keys, a.deployment.id)
 	if err != nil {
 		return err
 	}
@@ -126,7 +132,8 @@ func (a *app) build(ctx context.Context) error {
 	}
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: vaultStore, Secrets: secretStore, Issuer: issuer, Pipeline: a.pipeline,
-		Archive: archive, ScrubEvery: a.config.ScrubInterval,
+		Archive: archive, RootKeys: a.roots.look, Renewed: forgetPassphrases,
+		ScrubEvery: a.config.ScrubInterval,
 	}
 	challengeTenant := tenant
 	if a.config.Tokens.ChallengeTenant == "adfs" {
@@ -142,6 +149,7 @@ func (a *app) build(ctx context.Context) error {
 			Skip: ring, Vaults: vaultStore, Authz: rights, Identity: a.identity, Tenant: tenant,
 			Subscription: a.deployment.subscription, SubscriptionName: "Strongroom", Region: a.config.Region,
 			Number: a.scheduler.Number, Audit: archive, About: a.about(ring),
+			NextRootKey: a.nextRootKey,
 		}),
 		resource.Login: login.New(loginOptions),
 		resource.Graph: graph.New(graph.Options{Store: a.identity, Tenant: tenant}),

@@ -14,6 +14,8 @@ import (
 
 	"strongroom/internal/config"
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
+	"strongroom/internal/keyring"
 )
 
 // A Finding is one thing that Doctor looked at.
@@ -124,9 +126,9 @@ func checkStorage(ctx context.Context, cfg config.Config) []Finding {
 	if err != nil {
 		return append(out, bad("database", "strongroom init", "%v", err))
 	}
-	root, err := openRootKey(cfg, dep.passphrase)
+	roots, err := openRootKeys(cfg, dep.passphrase)
 	if err == nil {
-		_, err = loadRing(ctx, d, root, dep.id)
+		_, err = keyring.Open(ctx, d, envelope.NewRootKeys(roots...), dep.id)
 	}
 	if err != nil {
 		return append(out, bad(rootKeySetting(cfg), mendRootKey(cfg, dep), "%v", err))

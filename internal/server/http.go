@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -77,7 +78,10 @@ func (a *app) withDeadlines(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		rc := http.NewResponseController(w)
 		now := time.Now()
-		rc.SetReadDeadline(now.Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
+		if r.Body != http.NoBody {
+			rc.SetReadDeadline(now.Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
+			r.Body = &timedBody{r.Body, rc}
+		}
 		rc.SetWriteDeadline(now.Add(a.config.Limits.RequestTimeout))
 		if len(r.TransferEncoding) > 0 {
 			// With a Content-Length beside it, somebody in between may see another end of the request
@@ -86,6 +90,21 @@ func (a *app) withDeadlines(h http.Handler) http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// A timedBody ends the time for a body when the body ends: the library looks for the next request
+// while the answer is made, and takes a deadline that passes then for a peer that is gone.
+type timedBody struct {
+	io.ReadCloser
+	rc *http.ResponseController
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF { //nolint:errorlint // a reader says it bare
+		b.rc.SetReadDeadline(time.Time{})
+	}
+	return n, err
 }
 
 // do runs a request within its limit of time and writes the complete answer.

@@ -10,6 +10,7 @@ import (
 	"strongroom/internal/config"
 	"strongroom/internal/db"
 	"strongroom/internal/envelope"
+	"strongroom/internal/keyring"
 	"strongroom/internal/vaults"
 )
 
@@ -48,14 +49,14 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 			return InitReport{}, fmt.Errorf("root_key.file: %w", err)
 		}
 	}
-	root, parameters, err := createRootKey(cfg)
+	roots, parameters, err := createRootKey(cfg)
 	if err != nil {
 		return InitReport{}, err
 	}
 	dep := deployment{
 		id: db.NewGUID(), tenant: db.NewGUID(), subscription: db.NewGUID(), group: "default", passphrase: parameters,
 	}
-	ring, keys, err := envelope.NewRing(root, dep.id)
+	ring, keys, err := envelope.NewRing(roots, dep.id)
 	if err != nil {
 		return InitReport{}, err
 	}
@@ -72,7 +73,7 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 				return err
 			}
 		}
-		if err := storeRing(tx, dep.tenant, keys); err != nil {
+		if err := keyring.Create(tx, dep.tenant, roots.Newest(), keys); err != nil {
 			return err
 		}
 		store := &vaults.Store{Ring: ring, Tenant: dep.tenant}

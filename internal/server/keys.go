@@ -1,10 +1,9 @@
 package server
 
 import (
-	"context"
+	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -64,83 +63,72 @@ func (d deployment) store(tx *db.Tx) error {
 	return nil
 }
 
-// openRootKey opens the root key that the configuration names. parameters are those of the
-// passphrase provider as the database holds them.
-func openRootKey(cfg config.Config, parameters string) (envelope.RootKey, error) {
+// openRootKeys opens the root keys that the configuration names, the newest last. parameters are those
+// of the passphrase provider as the database holds them.
+func openRootKeys(cfg config.Config, parameters string) ([]envelope.RootKey, error) {
 	if cfg.RootKey.PassphraseFile == "" {
 		return envelope.OpenRootKeyFile(cfg.RootKey.File, cfg.DataDir, cfg.RootKey.InsideDataDir)
 	}
-	var p envelope.PassphraseParameters
-	if err := json.Unmarshal([]byte(parameters), &p); err != nil {
-		return nil, errors.New("root_key.passphrase_file is set, but this database was made with a key file: set root_key.file")
-	}
-	passphrase, err := readPassphrase(cfg)
+	all, err := parsePassphraseParameters(parameters)
 	if err != nil {
 		return nil, err
 	}
-	return envelope.OpenPassphraseRootKey(passphrase, p)
+	passphrases, err := readPassphrases(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return envelope.OpenPassphraseRootKeys(passphrases, all)
 }
 
-func readPassphrase(cfg config.Config) ([]byte, error) {
+// parsePassphraseParameters reads what the meta table holds: those of one root key, or of several
+// while it is being changed, the newest last.
+func parsePassphraseParameters(text string) (all []envelope.PassphraseParameters, err error) {
+	if err := json.Unmarshal([]byte(text), &all); err != nil || len(all) == 0 {
+		return nil, errors.New("root_key.passphrase_file is set, but this database was made with a key file: set root_key.file")
+	}
+	return all, nil
+}
+
+// readPassphrases reads one passphrase a line: there is more than one only while it is being changed.
+func readPassphrases(cfg config.Config) (lines [][]byte, err error) {
 	b, err := config.ReadSecretFile(cfg.RootKey.PassphraseFile)
 	if err != nil {
 		return nil, fmt.Errorf("root_key.passphrase_file: %w", err)
 	}
-	return []byte(strings.TrimRight(string(b), "\r\n")), nil
+	for line := range bytes.Lines(b) {
+		if line = bytes.TrimRight(line, "\r\n"); len(line) > 0 {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 || len(lines) > maxPassphrases {
+		return nil, fmt.Errorf("root_key.passphrase_file: found %d lines, want one passphrase a line, at most %d", len(lines), maxPassphrases)
+	}
+	return lines, nil
 }
+
+// maxPassphrases bounds what a start tries, at most of a second each.
+const maxPassphrases = 4
 
 // createRootKey makes a root key where the configuration wants it. A key file that is there
 // already is used: it may have been made on purpose, and is never overwritten.
-func createRootKey(cfg config.Config) (root envelope.RootKey, parameters string, err error) {
+func createRootKey(cfg config.Config) (roots *envelope.RootKeys, parameters string, err error) {
 	if cfg.RootKey.PassphraseFile != "" {
-		passphrase, err := readPassphrase(cfg)
+		lines, err := readPassphrases(cfg)
 		if err != nil {
 			return nil, "", err
 		}
-		root, p, err := envelope.NewPassphraseRootKey(passphrase)
+		root, p, err := envelope.NewPassphraseRootKey(lines[len(lines)-1])
 		if err != nil {
 			return nil, "", err
 		}
-		b, err := json.Marshal(p)
-		return root, string(b), err
+		b, err := json.Marshal([]envelope.PassphraseParameters{p})
+		return envelope.NewRootKeys(root), string(b), err
 	}
 	if !exists(cfg.RootKey.File) {
 		if err := envelope.CreateRootKeyFile(cfg.RootKey.File); err != nil {
 			return nil, "", err
 		}
 	}
-	root, err = envelope.OpenRootKeyFile(cfg.RootKey.File, cfg.DataDir, cfg.RootKey.InsideDataDir)
-	return root, "", err
-}
-
-// storeRing stores the keys of a new keyring, sealed under the root key.
-func storeRing(tx *db.Tx, tenant string, keys []envelope.SealedKey) error {
-	const q = `
-		INSERT INTO keyring (ordinal, tenant_id, key_id, purpose, root_key_id, key_sealed, created_us)
-		VALUES ($1, $2, $3, $4, $5, $6, $7)`
-	for i, k := range keys {
-		_, err := tx.Exec(q, i+1, tenant, k.KeyID, k.Purpose, k.RootKeyID, k.Sealed, tx.Micros())
-		if err != nil {
-			return fmt.Errorf("store the keyring: %w", err)
-		}
-	}
-	return nil
-}
-
-// loadRing opens the keyring of the database.
-func loadRing(ctx context.Context, d *db.DB, root envelope.RootKey, deployment string) (*envelope.Ring, error) {
-	var keys []envelope.SealedKey
-	err := d.View(ctx, func(tx *db.Tx) error {
-		const q = `SELECT key_id, purpose, root_key_id, key_sealed FROM keyring ORDER BY ordinal`
-		return tx.Query(func(row db.Scanner) error {
-			var k envelope.SealedKey
-			err := row.Scan(&k.KeyID, &k.Purpose, &k.RootKeyID, &k.Sealed)
-			keys = append(keys, k)
-			return err
-		}, q)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the keyring: %w", err)
-	}
-	return envelope.OpenRing(root, deployment, keys)
+	keys, err := envelope.OpenRootKeyFile(cfg.RootKey.File, cfg.DataDir, cfg.RootKey.InsideDataDir)
+	return envelope.NewRootKeys(keys...), "", err
 }

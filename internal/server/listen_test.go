@@ -3,8 +3,12 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -51,4 +55,31 @@ func sendSlowBody(to net.Addr, path string) error {
 		return err
 	}
 	return nil
+}
+
+// The time for a body is over when the body is: an answer that takes longer is not cut off.
+func TestSlowAnswers(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Limits.BodyTimeout = 100 * time.Millisecond
+	a := startApp(t, cfg)
+	slow := httptest.NewServer(a.withDeadlines(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		select {
+		case <-r.Context().Done():
+			t.Errorf("%s: %v, %v after its body of %d bytes", r.Method, r.Context().Err(), err, len(body))
+		case <-time.After(5 * cfg.Limits.BodyTimeout):
+		}
+	})))
+	defer slow.Close()
+	for method, body := range map[string]string{"GET": "", "POST": "x"} {
+		req, err := http.NewRequest(method, slow.URL, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := slow.Client().Do(req)
+		if err != nil {
+			t.Fatalf("%s: %v", method, err)
+		}
+		resp.Body.Close()
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 	"strongroom/internal/operation"
 	"strongroom/internal/resource"
@@ -35,6 +36,7 @@ import (
 //
 //	with Metadata: true                     a header of the next request
 //	header Allow: GET                       a header of the last answer
+//	root key added                          to the file of root keys
 //
 // Callers: owner is the local owner, none has no token, others are identities with their role
 // on vault kv1 (see newTranscript), or the name of a token that an answer gave. An audit line may
@@ -247,6 +249,10 @@ func (tr *transcript) run(requests string) {
 		case answer.MatchString(line):
 			m := answer.FindStringSubmatch(line)
 			tr.compare(where+": "+lastLine, last, m[1], m[2])
+		case line == "root key added":
+			if _, err := envelope.AddToRootKeyFile(tr.app.config.RootKey.File); err != nil {
+				tr.t.Fatalf("%s: %v", where, err)
+			}
 		case strings.HasPrefix(line, "with "):
 			name, value, _ := strings.Cut(strings.TrimPrefix(line, "with "), ": ")
 			tr.headers.Set(name, tr.expand(value))

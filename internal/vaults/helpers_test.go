@@ -1,6 +1,7 @@
 package vaults
 
 import (
+	"errors"
 	"strconv"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
 	"strongroom/internal/identity"
+	"strongroom/internal/keyring"
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
@@ -36,7 +38,7 @@ func each(t *testing.T, test func(t *testing.T, s *Store, d *db.DB)) {
 			if _, _, err := s.PutGroup(tx, ResourceGroup{Subscription: subscription, Name: "rg", Location: "westeurope"}); err != nil {
 				return err
 			}
-			return tx.SetMeta("test_clock", "1")
+			return errors.Join(tx.SetMeta("test_clock", "1"), keyring.Create(tx, tenant, dbtest.Roots(t).Newest(), nil))
 		})
 		if err := d.Close(); err != nil {
 			t.Fatal(err)

@@ -67,7 +67,7 @@ func (s *Store) Create(tx *db.Tx, id, subscription, group, name string, c Change
 	if err := s.apply(&v, c); err != nil {
 		return Vault{}, err
 	}
-	if _, v.DataKeySealed, err = s.Ring.NewDataKey(v.ID); err != nil {
+	if v.DataKeySealed, err = s.newDataKeys(tx, v.ID); err != nil {
 		return Vault{}, fmt.Errorf("make the data key of vault %s: %w", v.ID, err)
 	}
 	return v, s.insert(tx, v)

@@ -27,7 +27,7 @@ func TestCreate(t *testing.T) {
 		if diff := cmp.Diff(want, v); diff != "" {
 			t.Errorf("created (-want +got):\n%s", diff)
 		}
-		if _, err := s.Ring.OpenDataKey(v.ID, v.DataKeySealed); err != nil {
+		if _, err := s.Ring.OpenDataKeys(v.ID, v.DataKeySealed); err != nil {
 			t.Errorf("data key: %v", err)
 		}
 		view(t, d, func(tx *db.Tx) error {

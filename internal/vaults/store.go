@@ -274,12 +274,17 @@ func (s *Store) insert(tx *db.Tx, v Vault) error {
 }
 
 func (s *Store) update(tx *db.Tx, v Vault) error {
+	if err := s.replace(tx, v); err != nil {
+		return err
+	}
+	return tx.Raise(db.VaultRevision(v.ID))
+}
+
+// replace stores a vault whose contents do not have to know of the change.
+func (s *Store) replace(tx *db.Tx, v Vault) error {
 	properties, tags, err := encode(v)
 	if err != nil {
 		return err
 	}
-	if err := tx.Replace(db.Vaults, fields(s.Tenant, v, properties, tags)...); err != nil {
-		return err
-	}
-	return tx.Raise(db.VaultRevision(v.ID))
+	return tx.Replace(db.Vaults, fields(s.Tenant, v, properties, tags)...)
 }

@@ -32,7 +32,7 @@ var layers = []struct {
 	{"faces", false, []string{"internal/dataplane", "internal/arm", "internal/login", "internal/graph", "internal/schedule"}},
 	{"pipeline", false, []string{"internal/operation"}},
 	{"domain", true, []string{"internal/vaults", "internal/secrets"}},
-	{"fabric", true, []string{"internal/identity", "internal/authz", "internal/audit", "internal/event"}},
+	{"fabric", true, []string{"internal/identity", "internal/authz", "internal/audit", "internal/event", "internal/keyring"}},
 	{"ground", true, []string{
 		"internal/apierr", "internal/resource", "internal/envelope", "internal/db", "internal/segment", "internal/config",
 		"internal/localca", "internal/peer", "internal/childproxy", "internal/fair",

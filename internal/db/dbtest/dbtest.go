@@ -50,45 +50,58 @@ func Open(t testing.TB, o db.Options) *db.DB {
 	return d
 }
 
-var ring = sync.OnceValues(newRing)
+// A deployment is a keyring and the root keys that it was made with.
+type deployment struct {
+	ring  *envelope.Ring
+	roots *envelope.RootKeys
+}
 
-func newRing() (*envelope.Ring, error) {
+var common = sync.OnceValues(newDeployment)
+
+func newDeployment() (deployment, error) {
 	dir, err := os.MkdirTemp("", "strongroom-dbtest-")
 	if err != nil {
-		return nil, err
+		return deployment{}, err
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "root.key")
 	if err := envelope.CreateRootKeyFile(path); err != nil {
-		return nil, err
+		return deployment{}, err
 	}
-	root, err := envelope.OpenRootKeyFile(path, dir, true)
+	keys, err := envelope.OpenRootKeyFile(path, dir, true)
 	if err != nil {
-		return nil, err
+		return deployment{}, err
 	}
-	r, _, err := envelope.NewRing(root, "deployment")
-	return r, err
+	roots := envelope.NewRootKeys(keys...)
+	r, _, err := envelope.NewRing(roots, "deployment")
+	return deployment{r, roots}, err
 }
 
 // Ring is the keyring of the test program: a database that is opened again has the same.
 func Ring(t testing.TB) *envelope.Ring {
 	t.Helper()
-	return mustRing(t, ring)
+	return must(t, common).ring
 }
 
 // NewRing is the keyring of another deployment.
 func NewRing(t testing.TB) *envelope.Ring {
 	t.Helper()
-	return mustRing(t, newRing)
+	return must(t, newDeployment).ring
 }
 
-func mustRing(t testing.TB, make func() (*envelope.Ring, error)) *envelope.Ring {
+// Roots are the root keys of Ring: one, unless a test adds others.
+func Roots(t testing.TB) *envelope.RootKeys {
 	t.Helper()
-	r, err := make()
+	return must(t, common).roots
+}
+
+func must(t testing.TB, make func() (deployment, error)) deployment {
+	t.Helper()
+	d, err := make()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return d
 }
 
 // SQLiteOptions name a new file in a temporary folder.

@@ -5,6 +5,13 @@ CREATE TABLE meta (
 	row_mac BYTEA
 );
 
+CREATE TABLE settings (
+	tenant_id TEXT  NOT NULL,
+	name      TEXT  NOT NULL PRIMARY KEY,
+	value     TEXT  NOT NULL,
+	row_mac   BYTEA NOT NULL
+);
+
 CREATE TABLE revisions (
 	scope         TEXT   NOT NULL PRIMARY KEY,
 	revision      BIGINT NOT NULL,

@@ -5,6 +5,13 @@ CREATE TABLE meta (
 	row_mac BLOB
 ) STRICT;
 
+CREATE TABLE settings (
+	tenant_id TEXT NOT NULL,
+	name      TEXT NOT NULL PRIMARY KEY,
+	value     TEXT NOT NULL,
+	row_mac   BLOB NOT NULL
+) STRICT;
+
 CREATE TABLE revisions (
 	scope         TEXT    NOT NULL PRIMARY KEY,
 	revision      INTEGER NOT NULL,
