@@ -41,6 +41,7 @@ type Server struct {
 
 	t       testing.TB
 	args    []string
+	init    []string // of a service: the arguments of Init
 	cmd     *exec.Cmd
 	log     *log
 	client  *http.Client
@@ -54,9 +55,36 @@ func New(t testing.TB, postgresURL string, settings ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, Dir: t.TempDir(), Metrics: FreeAddress(t), Listen: FreeAddress(t), log: &log{}}
 	s.args = []string{"dev", "--data-dir", s.Data(), "--listen", s.Listen}
-	all := map[string]string{
-		"metrics_listen": s.Metrics, "identity_listen": "off", "log.level": "warn", "socket": s.Socket(),
+	s.set(postgresURL, map[string]string{}, settings)
+	s.connect()
+	return s
+}
+
+// NewService is New for "strongroom serve", with the root key in Dir. Init comes before the first
+// Start, and makes no vault.
+func NewService(t testing.TB, postgresURL string, settings ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, Dir: t.TempDir(), Metrics: FreeAddress(t), Listen: FreeAddress(t), log: &log{}}
+	s.args = []string{"serve"}
+	s.set(postgresURL, map[string]string{
+		"data_dir": s.Data(), "listen": s.Listen, "root_key.file": filepath.Join(s.Dir, "root.key"),
+	}, settings)
+	s.init = append([]string{"init"}, s.args[1:]...)
+	s.connect()
+	return s
+}
+
+// Init makes the root key and the database of a service.
+func (s *Server) Init() {
+	s.t.Helper()
+	if out, err := exec.Command(Binary(s.t), s.init...).CombinedOutput(); err != nil {
+		s.t.Fatalf("init: %v: %s", err, out)
 	}
+}
+
+// set adds the settings to the arguments, over those that tests need.
+func (s *Server) set(postgresURL string, all map[string]string, settings []string) {
+	all["metrics_listen"], all["identity_listen"], all["log.level"], all["socket"] = s.Metrics, "off", "warn", s.Socket()
 	if postgresURL != "" {
 		all["database.engine"], all["database.url"] = "postgresql", postgresURL
 	}
@@ -71,6 +99,10 @@ func New(t testing.TB, postgresURL string, settings ...string) *Server {
 	for key, value := range all {
 		s.args = append(s.args, "--set", key+"="+value)
 	}
+}
+
+// connect makes the client of the local socket.
+func (s *Server) connect() {
 	s.client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
@@ -78,7 +110,6 @@ func New(t testing.TB, postgresURL string, settings ...string) *Server {
 		},
 		MaxIdleConnsPerHost: atOnce,
 	}}
-	return s
 }
 
 // ListenBeside makes the server listen on the port of another one, at another loopback address:

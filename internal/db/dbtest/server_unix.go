@@ -104,16 +104,32 @@ func (s *Server) waitReady(deadline time.Time) bool {
 // its own, and would live on for a moment without the postmaster, which is stopped first so that it
 // cannot start more.
 func (s *Server) Kill() {
-	postmaster := s.PID()
-	syscall.Kill(postmaster, syscall.SIGSTOP)
-	children, _ := exec.Command("pgrep", "-P", strconv.Itoa(postmaster)).Output() // fails when there are none
+	syscall.Kill(s.PID(), syscall.SIGSTOP)
+	s.signalChildren(syscall.SIGKILL)
+	syscall.Kill(s.PID(), syscall.SIGKILL)
+	s.cmd.Wait()
+}
+
+// Pause stops all processes of the server where they are, until Resume: connections stay open and
+// nobody answers.
+func (s *Server) Pause() {
+	syscall.Kill(s.PID(), syscall.SIGSTOP)
+	s.signalChildren(syscall.SIGSTOP)
+}
+
+// Resume lets the processes go on.
+func (s *Server) Resume() {
+	s.signalChildren(syscall.SIGCONT)
+	syscall.Kill(s.PID(), syscall.SIGCONT)
+}
+
+func (s *Server) signalChildren(signal syscall.Signal) {
+	children, _ := exec.Command("pgrep", "-P", strconv.Itoa(s.PID())).Output() // fails when there are none
 	for _, child := range strings.Fields(string(children)) {
 		if pid, err := strconv.Atoi(child); err == nil {
-			syscall.Kill(pid, syscall.SIGKILL)
+			syscall.Kill(pid, signal)
 		}
 	}
-	syscall.Kill(postmaster, syscall.SIGKILL)
-	s.cmd.Wait()
 }
 
 // PID is the process id of the postmaster.
