@@ -126,6 +126,13 @@ type Database struct {
 	// to it.
 	Path string `yaml:"path" form:"path" derived:"strongroom.db in data_dir, with sqlite"`
 
+	// How much room a file beside the SQLite file, `ballast`, keeps for a full disk; `off` keeps none.
+	// When the disk is full the file is given up: changes are refused with 503, and reads go on while
+	// their audit entries fit into what it held, at about 1 KiB each. When this much and a quarter
+	// more is free, the file is made again and changes go on. Not used with PostgreSQL.
+	// `strongroom dev` keeps none.
+	BallastSize string `yaml:"ballast_size" default:"64MiB" form:"size or off"`
+
 	// The PostgreSQL connection string, such as `postgres://strongroom@db.example.org/strongroom`.
 	// It is refused with a password in it: use `url_file`, or let PostgreSQL know this user
 	// by certificate or peer.
@@ -137,6 +144,14 @@ type Database struct {
 
 	// The largest number of connections to PostgreSQL, or of concurrent readers on SQLite.
 	Connections int `yaml:"connections" default:"16" range:"4..200"`
+}
+
+// Ballast is where the ballast of a complete configuration lies, and its size in bytes; 0 is none.
+func (d Database) Ballast() (path string, size int64) {
+	if d.Engine != "sqlite" {
+		return "", 0
+	}
+	return filepath.Join(filepath.Dir(followed(d.Path)), "ballast"), bytesOf(d.BallastSize)
 }
 
 // RootKey says where the root key comes from: a key file or a passphrase, not both.
@@ -257,7 +272,8 @@ func Dev(dir string) Config {
 			{Name: "local", Domain: "localhost", Port: 8443},
 			{Name: "run", Domain: "strongroom.internal", Port: 443},
 		},
-		RootKey: RootKey{InsideDataDir: true},
+		RootKey:  RootKey{InsideDataDir: true},
+		Database: Database{BallastSize: Off},
 	}
 }
 

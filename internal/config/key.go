@@ -169,6 +169,7 @@ var forms = map[string]form{
 	"address":                 {want: "an address as host:port", fits: isAddress},
 	"address or off":          {want: "an address as host:port, or off", fits: orOff(isAddress)},
 	"loopback address or off": {want: "a loopback address as 127.0.0.1:port, or off", fits: orOff(isLoopbackAddress)},
+	"size or off":             {want: "a size from 1MiB to 999GiB, such as 64MiB, or off", fits: orOff(isSize)},
 	"connection string": {
 		want:  "postgres://user@host/database without a password, which belongs into the file that database.url_file names",
 		fits:  isBareURL,
@@ -178,6 +179,7 @@ var forms = map[string]form{
 
 var (
 	word = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
+	size = regexp.MustCompile(`^([1-9][0-9]{0,2})(MiB|GiB)$`)
 	host = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`) // resource.Family looks closer
 )
 
@@ -190,7 +192,19 @@ func orOff(fits func(string) bool) func(string) bool {
 	return func(s string) bool { return s == Off || fits(s) }
 }
 
-// Off is the address of a listener that is switched off.
+func isSize(s string) bool { return bytesOf(s) > 0 }
+
+// bytesOf reads a size; 0 is none.
+func bytesOf(s string) int64 {
+	m := size.FindStringSubmatch(s)
+	if m == nil {
+		return 0
+	}
+	n, _ := strconv.ParseInt(m[1], 10, 64)
+	return n << map[string]int{"MiB": 20, "GiB": 30}[m[2]]
+}
+
+// Off is the value of what is switched off: the address of a listener, or a size.
 const Off = "off"
 
 var hostText = regexp.MustCompile(`^[0-9a-zA-Z._-]*$`)

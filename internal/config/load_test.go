@@ -30,7 +30,7 @@ func TestLoadRefuses(t *testing.T) {
 		},
 		{
 			"unknown key in a section", "database:\n  engin: sqlite\n",
-			"c.yaml:2: database.engin: no such key; want one of engine, path, url, url_file, connections",
+			"c.yaml:2: database.engin: no such key; want one of engine, path, ballast_size, url, url_file, connections",
 		},
 		{
 			"a path as a key", "log.level: info\nlog: {level: info}\n",

@@ -143,6 +143,12 @@ func (d *DB) commitAll(batch []*job) {
 		return
 	}
 	err := d.commit(batch)
+	if d.engine.isFull(err) && d.makeRoom() {
+		if batch = d.refuseChanges(batch, err); len(batch) == 0 {
+			return
+		}
+		err = d.commit(batch)
+	}
 	if err == nil || !d.engine.isConflict(err) {
 		answer(batch, d.engine.wrap(err))
 		return
@@ -150,6 +156,19 @@ func (d *DB) commitAll(batch []*job) {
 	for _, j := range batch {
 		answer([]*job{j}, d.engine.wrap(d.commitAlone(j)))
 	}
+}
+
+// refuseChanges answers the jobs that change something and returns the others: what is left of the
+// disk is for records.
+func (d *DB) refuseChanges(batch []*job, err error) (records []*job) {
+	for _, j := range batch {
+		if j.fn == nil {
+			records = append(records, j)
+			continue
+		}
+		j.done <- d.engine.wrap(err)
+	}
+	return records
 }
 
 func (d *DB) commitAlone(j *job) error {
@@ -193,6 +212,7 @@ func (d *DB) commit(batch []*job) (err error) {
 	defer func() { d.onCommit(len(batch), records, time.Since(began), err) }()
 	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
 	defer cancel()
+	defer d.engine.enter()()
 
 	if d.ring == nil {
 		return errors.New("write to the database: it is not bound to a keyring")
@@ -235,7 +255,7 @@ func (d *DB) commit(batch []*job) (err error) {
 	if isRolledBack(err) {
 		return fmt.Errorf("commit: a statement of the job had failed: %w", err)
 	}
-	if err != nil {
+	if err != nil && !d.engine.isFull(err) {
 		err = d.settle(id, records > 0, err)
 	}
 	if err == nil {
@@ -266,7 +286,7 @@ func (d *DB) commitRecords(ctx context.Context, batch []*job) (records int, err 
 	switch {
 	case IsUnique(err): // the driver sent it twice, and the first did arrive
 		err = nil
-	case d.engine.isUnavailable(err):
+	case d.engine.isUnavailable(err) && !d.engine.isFull(err):
 		err = d.settle(id, true, err)
 	}
 	return len(tx.records), err

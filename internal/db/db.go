@@ -77,6 +77,9 @@ var ErrUnavailable = errors.New("database unavailable")
 // COMMIT and the database could not be asked afterwards whether the commit took place.
 var ErrUnknownOutcome = errors.New("outcome of the commit is unknown")
 
+// ErrNoSpace is in the chain, beside ErrUnavailable, when the disk is full.
+var ErrNoSpace = errors.New("no space on the disk")
+
 // ErrClosed is returned to jobs that arrive after Close.
 var ErrClosed = errors.New("database is closed")
 
@@ -90,6 +93,13 @@ type Options struct {
 	// OnCommit is told of every commit, for metrics: the number of jobs and journal records in
 	// it, how long it took, and whether it failed. It must not block. May be nil.
 	OnCommit func(jobs, records int, took time.Duration, err error)
+	// MakeRoom is called when a commit found the disk full. True means that there is room now that
+	// was not there before: then the records of the commit are stored, and its changes are not. May be
+	// nil. SQLite only.
+	MakeRoom func() bool
+	// IsShort says whether room is scarce: then the write-ahead log is kept small, though writes have
+	// to wait for that. May be nil. SQLite only.
+	IsShort func() bool
 }
 
 func (o Options) connections() int { return cmp.Or(o.Connections, 16) }
@@ -102,6 +112,7 @@ type DB struct {
 	lanes     []*lane // the first takes jobs with locks, the last takes the rest; may be one
 	testClock bool
 	onCommit  func(jobs, records int, took time.Duration, err error)
+	makeRoom  func() bool
 	closing   chan struct{} // closed when Close begins
 	stopped   chan struct{} // closed when the last worker has ended
 	once      sync.Once
@@ -123,10 +134,13 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	d := &DB{
 		engine: eng, reads: eng.reads, writes: eng.writes,
-		onCommit: o.OnCommit, closing: make(chan struct{}), stopped: make(chan struct{}), guard: newGuard(),
+		onCommit: o.OnCommit, makeRoom: o.MakeRoom, closing: make(chan struct{}), stopped: make(chan struct{}), guard: newGuard(),
 	}
 	if d.onCommit == nil {
 		d.onCommit = func(int, int, time.Duration, error) {}
+	}
+	if d.makeRoom == nil {
+		d.makeRoom = func() bool { return false }
 	}
 	if err := d.prepare(ctx, o.Create); err != nil {
 		d.closePools()

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"sync"
 )
 
 // An engine holds all that differs between the two databases. Nothing outside this package
@@ -12,6 +13,7 @@ type engine struct {
 	name                            Engine
 	reads, writes                   *sql.DB
 	alone                           bool        // this process is the only one that writes
+	turn                            *sync.Mutex // held by a commit and by a fold that cuts the log; nil where there is none
 	readStatements, writeStatements *statements // nil where the driver keeps them
 	lanes                           int
 	workers                         int
@@ -31,7 +33,8 @@ type failure int
 const (
 	other       failure = iota // not the database's doing, or beyond repair
 	conflict                   // another transaction was in the way: try again
-	unreachable                // no connection, no space, no write access
+	unreachable                // no connection, no write access
+	full                       // no space on the disk: for certain nothing was stored
 )
 
 func openEngine(o Options) (engine, error) {
@@ -48,12 +51,28 @@ func (e *engine) isConflict(err error) bool {
 	return err != nil && !errors.Is(err, ErrUnavailable) && (errors.Is(err, errMoved) || e.classify(err) == conflict)
 }
 
-func (e *engine) isUnavailable(err error) bool { return err != nil && e.classify(err) == unreachable }
+func (e *engine) isUnavailable(err error) bool {
+	return err != nil && (e.classify(err) == unreachable || e.isFull(err))
+}
 
-// wrap puts ErrUnavailable into the chain of a driver's error that means it.
+func (e *engine) isFull(err error) bool { return err != nil && e.classify(err) == full }
+
+// wrap puts ErrUnavailable, and ErrNoSpace, into the chain of a driver's error that means it.
 func (e *engine) wrap(err error) error {
-	if err == nil || errors.Is(err, ErrUnavailable) || e.classify(err) == other {
+	switch {
+	case e.isFull(err) && !errors.Is(err, ErrNoSpace):
+		return fmt.Errorf("%w: %w: %w", ErrUnavailable, ErrNoSpace, err)
+	case err == nil || errors.Is(err, ErrUnavailable) || e.classify(err) == other:
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// enter waits until no other writer, and nobody who cuts the log, is at work.
+func (e *engine) enter() (leave func()) {
+	if e.turn == nil {
+		return func() {}
+	}
+	e.turn.Lock()
+	return e.turn.Unlock
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"modernc.org/sqlite"
@@ -21,13 +22,23 @@ const (
 	sqliteReadOnly      = 8
 	sqliteIOErr         = 10
 	sqliteFull          = 13
+	sqliteIOErrShmSize  = 10 | 19<<8 // the index of the write-ahead log could not grow
 	sqliteCantOpen      = 14
 	sqliteUniquePrimary = 1555
 	sqliteUnique        = 2067
 )
 
-// checkpointBytes is the size of the write-ahead log from which it is folded into the database.
-const checkpointBytes = 4 << 20
+// The write-ahead log is folded into the database from a size on. While somebody writes, the log
+// cannot be begun anew, so it grows; where room is short, or it has grown too far, writers wait until
+// it is folded whole, and its room is given back.
+const (
+	checkpointBytes = 4 << 20
+	checkpointShort = 512 << 10
+	checkpointMost  = 64 << 20
+
+	checkpointEvery      = time.Second
+	checkpointEveryShort = 100 * time.Millisecond
+)
 
 // openSQLite opens the file for one process: a lock file beside it names who holds it.
 //
@@ -60,21 +71,26 @@ func openSQLite(o Options) (engine, error) {
 	reads := sqliteDB(path, always+"&_pragma=query_only(1)&_txlock=deferred")
 	reads.SetMaxOpenConns(o.connections())
 	reads.SetMaxIdleConns(o.connections())
-	checkpoints := sqliteDB(path, always+"&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
+	// The busy timeout of the last one counts: nobody waits long for a reader of an old snapshot.
+	checkpoints := sqliteDB(path, always+"&_pragma=busy_timeout(200)"+"&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
 	checkpoints.SetMaxOpenConns(1)
 	// The first connection turns the file into WAL mode before a reader meets it.
 	if err := writes.Ping(); err != nil {
 		err = errors.Join(err, writes.Close(), reads.Close(), checkpoints.Close(), release())
 		return engine{}, fmt.Errorf("open the database %q: %w", o.Path, err)
 	}
+	log := &folder{pool: checkpoints, path: path, turn: &sync.Mutex{}, isShort: o.IsShort}
+	if log.isShort == nil {
+		log.isShort = func() bool { return false }
+	}
 	return engine{
-		name: SQLite, alone: true, reads: reads, writes: writes,
+		name: SQLite, alone: true, turn: log.turn, reads: reads, writes: writes,
 		readStatements:  newStatements(reads),
 		writeStatements: newStatements(writes),
 		lanes:           1, workers: 1,
 		classify:   classifySQLite,
 		release:    release,
-		background: []func(<-chan struct{}){func(stop <-chan struct{}) { checkpoint(checkpoints, path, stop) }},
+		background: []func(<-chan struct{}){log.run},
 		beforeClose: func() error {
 			checkpoints.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`) // the log alone would do as well
 			return checkpoints.Close()
@@ -97,24 +113,49 @@ func sqliteDB(path, query string) *sql.DB {
 	return d
 }
 
-// checkpoint folds the write-ahead log into the database when it has grown, without waiting for
-// readers or the writer.
-func checkpoint(d *sql.DB, path string, stop <-chan struct{}) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+// A folder folds the write-ahead log into the database when it has grown.
+type folder struct {
+	pool    *sql.DB
+	path    string
+	turn    *sync.Mutex // of the engine
+	isShort func() bool
+}
+
+func (f *folder) run(stop <-chan struct{}) {
+	next := time.NewTimer(checkpointEvery)
+	defer next.Stop()
 	for {
 		select {
 		case <-stop:
 			return
-		case <-tick.C:
+		case <-next.C:
 		}
-		st, err := os.Stat(path + "-wal")
-		if err != nil || st.Size() < checkpointBytes {
-			continue
+		short := f.isShort()
+		f.fold(short)
+		if short {
+			next.Reset(checkpointEveryShort)
+		} else {
+			next.Reset(checkpointEvery)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		d.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`) // a failure is met again at the next tick
-		cancel()
+	}
+}
+
+// fold waits neither for readers nor for the writer, unless the log must become small. A failure is
+// met again at the next time.
+func (f *folder) fold(short bool) {
+	st, err := os.Stat(f.path + "-wal")
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	switch size := st.Size(); {
+	case short && size >= checkpointShort, size >= checkpointMost:
+		f.turn.Lock()
+		defer f.turn.Unlock()
+		f.pool.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	case size >= checkpointBytes:
+		f.pool.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
 	}
 }
 
@@ -123,7 +164,14 @@ func classifySQLite(err error) failure {
 		switch se.Code() & 0xff {
 		case sqliteBusy, sqliteLocked:
 			return conflict
-		case sqliteReadOnly, sqliteIOErr, sqliteFull, sqliteCantOpen:
+		case sqliteFull:
+			return full
+		case sqliteIOErr:
+			if se.Code() == sqliteIOErrShmSize {
+				return full
+			}
+			return unreachable
+		case sqliteReadOnly, sqliteCantOpen:
 			return unreachable
 		}
 		return other

@@ -76,6 +76,24 @@ func (c *Call) enterWrite(ctx context.Context) (fair.Slot, error) {
 	return place(ctx, c.pipeline.Admission.Writes, c.Caller.ObjectID)
 }
 
+// noSpaceRetry is when to come again after a full disk: somebody has to make room.
+const noSpaceRetry = 15 * time.Second
+
+// noSpace is the audit log's word for changes that were refused, and counted, because only the reserve
+// of the disk is left.
+const noSpace = "NoSpace"
+
+// checkSpace refuses a change where only the reserve of the disk is left, which is for the entries of
+// reads.
+func (c *Call) checkSpace() error {
+	if c.pipeline.IsShort == nil || !c.pipeline.IsShort() {
+		return nil
+	}
+	e := apierr.New(apierr.UnavailableKind, "ServiceUnavailable", "The disk of the service is full: until there is room, nothing can be changed. Request id: %s", c.RequestID)
+	e.RetryAfter, e.Audit = noSpaceRetry, noSpace
+	return e
+}
+
 func place(ctx context.Context, g *fair.Gate, key string) (fair.Slot, error) {
 	if g == nil {
 		return fair.Slot{}, nil

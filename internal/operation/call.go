@@ -153,9 +153,13 @@ func (c *Call) ViewNow(ctx context.Context, fn func(*db.Tx) error) error {
 
 // Update runs fn in a transaction whose commit holds the operation's audit entry too. Before fn,
 // authorisation and the vault are looked at again if they have changed since the request was
-// authorised. A handler calls it once, last. fn may run more than once.
+// authorised. A handler calls it once, last. fn may run more than once. On a full disk it is refused
+// without a try.
 func (c *Call) Update(ctx context.Context, fn func(*db.Tx) error) error {
 	c.end()
+	if err := c.checkSpace(); err != nil {
+		return err
+	}
 	slot, err := c.enterWrite(ctx)
 	if err != nil {
 		return err

@@ -69,6 +69,8 @@ type Pipeline struct {
 	// OnTampered is told of each time that stored data was found not to be as we left it.
 	OnTampered func()
 	Admission  Admission
+	// IsShort says whether the disk has room for audit entries only: then changes are refused. May be nil.
+	IsShort func() bool
 }
 
 // A Request is what a face needs of a request, whether it came over a wire or from inside.
@@ -295,6 +297,9 @@ func (c *Call) refusal(ctx context.Context, err error) *apierr.Error {
 	}
 	if errors.Is(err, db.ErrUnavailable) {
 		level, e = slog.LevelWarn, apierr.New(apierr.UnavailableKind, "ServiceUnavailable", "The service cannot reach its storage; nothing was changed. Request id: %s", c.RequestID)
+	}
+	if errors.Is(err, db.ErrNoSpace) {
+		e.RetryAfter = noSpaceRetry
 	}
 	if errors.Is(err, db.ErrUnknownOutcome) {
 		e.Message = fmt.Sprintf("The service lost its storage while it stored the change; look whether it took place. Request id: %s", c.RequestID)

@@ -51,6 +51,10 @@ func (c *Call) record(ctx context.Context, outcome error) error {
 			c.pipeline.Counter.Add(e)
 		}
 		return outcome
+	case refused != nil && refused.Audit == noSpace:
+		e.Operation = noSpace
+		c.pipeline.Counter.Add(e) // an entry each would use up what is kept for reads
+		return outcome
 	case refused != nil && refused.Kind == apierr.UnavailableKind:
 		return outcome // nothing was executed, and there is nowhere to write
 	}

@@ -12,6 +12,7 @@ import (
 	"strongroom/internal/arm"
 	"strongroom/internal/audit"
 	"strongroom/internal/authz"
+	"strongroom/internal/ballast"
 	"strongroom/internal/config"
 	"strongroom/internal/dataplane"
 	"strongroom/internal/db"
@@ -45,6 +46,7 @@ type app struct {
 	scheduler  *schedule.Scheduler
 	faces      map[resource.FaceName]*operation.Table
 	managed    *operation.Table
+	ballast    *ballast.Ballast // nil where there is none
 	seen       map[string]int64 // revisions of vaults that an earlier run of this node had seen
 	ca         *localca.CA      // or files
 	files      *localca.Files   // or ca
@@ -73,7 +75,13 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 	a = &app{config: o.Config, version: o.Version, log: log, families: o.Config.Families(), metrics: newMetrics(), counter: &audit.Counter{}}
 	// Migrations run at every start, so that a node of a new release brings its schema; a database
 	// that was never initialised is refused right after.
-	if a.db, err = openDatabase(ctx, o.Config, true, a.metrics); err != nil {
+	if err := a.openBallast(); err != nil {
+		return nil, err
+	}
+	a.db, err = openWith(ctx, o.Config, db.Options{
+		Create: true, OnCommit: a.metrics.commit, MakeRoom: a.ballast.GiveUp, IsShort: a.ballast.IsShort,
+	})
+	if err != nil {
 		return nil, err
 	}
 	a.metrics.waiting = a.db.Waiting
@@ -128,7 +136,7 @@ func (a *app) build(ctx context.Context) error {
 	a.pipeline = &operation.Pipeline{
 		DB: a.db, Authz: rights, Issuer: issuer, Families: a.families, Counter: a.counter,
 		Log: a.log, Node: node, Observe: a.metrics.request,
-		OnTampered: a.metrics.tampered.Inc, Admission: newAdmission(a.config.Limits),
+		OnTampered: a.metrics.tampered.Inc, Admission: newAdmission(a.config.Limits), IsShort: a.ballast.IsShort,
 	}
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: vaultStore, Secrets: secretStore, Issuer: issuer, Pipeline: a.pipeline,

@@ -107,7 +107,7 @@ func checkPort(cfg config.Config) Finding {
 
 // checkStorage opens the database and the root key, as a start would.
 func checkStorage(ctx context.Context, cfg config.Config) []Finding {
-	d, err := openDatabase(ctx, cfg, false, nil)
+	d, err := openDatabase(ctx, cfg, false)
 	if errors.Is(err, db.ErrInUse) {
 		return []Finding{good("database", "%v; what is in it can be looked at when the server is stopped", err)}
 	}

@@ -29,7 +29,7 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 	if err := makeDataDir(cfg); err != nil {
 		return InitReport{}, err
 	}
-	d, err := openDatabase(ctx, cfg, true, nil)
+	d, err := openDatabase(ctx, cfg, true)
 	if err != nil {
 		return InitReport{}, err
 	}
@@ -86,14 +86,13 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 	return InitReport{dep.tenant, dep.subscription, dep.group, cfg.DataDir, cfg.RootKey.File}, nil
 }
 
-func openDatabase(ctx context.Context, cfg config.Config, create bool, m *metrics) (*db.DB, error) {
-	o := db.Options{
-		Engine: db.Engine(cfg.Database.Engine), Path: cfg.Database.Path,
-		Connections: cfg.Database.Connections, Create: create,
-	}
-	if m != nil {
-		o.OnCommit = m.commit
-	}
+func openDatabase(ctx context.Context, cfg config.Config, create bool) (*db.DB, error) {
+	return openWith(ctx, cfg, db.Options{Create: create})
+}
+
+// openWith opens the database of the configuration with what a server adds to that.
+func openWith(ctx context.Context, cfg config.Config, o db.Options) (*db.DB, error) {
+	o.Engine, o.Path, o.Connections = db.Engine(cfg.Database.Engine), cfg.Database.Path, cfg.Database.Connections
 	if o.Engine == db.PostgreSQL {
 		url, err := cfg.Database.ConnectionString()
 		if err != nil {
@@ -109,7 +108,7 @@ func isInitialised(ctx context.Context, o Options) bool {
 	if o.Config.Database.Engine == string(db.SQLite) && !exists(o.Config.Database.Path) {
 		return false
 	}
-	d, err := openDatabase(ctx, o.Config, true, nil)
+	d, err := openDatabase(ctx, o.Config, true)
 	if err != nil {
 		return true // newApp meets the same fault and says what it is
 	}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -8,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"strongroom/internal/ballast"
 )
 
 // metrics are the server's figures. Labels are faces, declared operations and statuses: never
@@ -22,6 +25,23 @@ type metrics struct {
 	took     prometheus.Histogram
 	tampered prometheus.Counter
 	waiting  func() int // set before the first scrape
+}
+
+// watchBallast adds the figures of the disk; folder is the database's.
+func (m *metrics) watchBallast(b *ballast.Ballast, folder string) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "strongroom_ballast_bytes", Help: "What the ballast holds for a full disk; 0 while it is given up, and changes are refused.",
+		}, func() float64 { return float64(b.Bytes()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "strongroom_disk_free_bytes", Help: "What is free on the disk of the database.",
+		}, func() float64 {
+			free, err := ballast.Free(folder)
+			if err != nil {
+				return math.NaN()
+			}
+			return float64(free)
+		}))
 }
 
 func newMetrics() *metrics {

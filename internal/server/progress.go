@@ -137,7 +137,7 @@ func (p Progress) store(cfg config.Config) error {
 	}
 	_, err = f.Write(b)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+		return errors.Join(err, os.Remove(temporary)) // on a full disk its room is wanted
 	}
 	return os.Rename(temporary, progressFile(cfg))
 }

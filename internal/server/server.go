@@ -102,6 +102,7 @@ func (a *app) serve(ctx context.Context, listeners []listener, ready func()) err
 	background.Go(func() error { return a.counter.Run(work, a.db, a.log) })
 	background.Go(func() error { return a.reloadOnHangup(work) })
 	background.Go(func() error { return a.remember(work) })
+	background.Go(func() error { return a.ballast.Run(work) })
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := l.server.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) {
