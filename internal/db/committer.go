@@ -103,10 +103,12 @@ func (d *DB) work(l *lane) {
 		select {
 		case j := <-l.jobs:
 			d.commitAll(l.gather(j))
+			d.engine.afterCommit()
 		case <-d.closing:
 			select {
 			case j := <-l.jobs:
 				d.commitAll(l.gather(j))
+				d.engine.afterCommit()
 			default:
 				return
 			}

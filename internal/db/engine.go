@@ -22,6 +22,7 @@ type engine struct {
 	lockSuffix                      string // appended to the query that locks revision rows
 	clock                           string // the query for the time; "" means the host's clock
 	classify                        func(error) failure
+	afterCommit                     func() // called by the committer between two commits
 	beforeClose                     func() error
 	release                         func() error
 	background                      []func(stop <-chan struct{})

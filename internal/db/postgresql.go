@@ -42,6 +42,7 @@ func openPostgreSQL(o Options) (engine, error) {
 		lockSuffix:  ` FOR UPDATE`,
 		clock:       `SELECT CAST(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000000 AS BIGINT)`,
 		classify:    classifyPostgreSQL,
+		afterCommit: func() {},
 		beforeClose: func() error { return nil },
 		release:     func() error { return nil },
 	}, nil

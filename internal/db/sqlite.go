@@ -35,9 +35,6 @@ const (
 	checkpointBytes = 4 << 20
 	checkpointShort = 512 << 10
 	checkpointMost  = 64 << 20
-
-	checkpointEvery      = time.Second
-	checkpointEveryShort = 100 * time.Millisecond
 )
 
 // openSQLite opens the file for one process: a lock file beside it names who holds it.
@@ -88,9 +85,10 @@ func openSQLite(o Options) (engine, error) {
 		readStatements:  newStatements(reads),
 		writeStatements: newStatements(writes),
 		lanes:           1, workers: 1,
-		classify:   classifySQLite,
-		release:    release,
-		background: []func(<-chan struct{}){log.run},
+		classify:    classifySQLite,
+		afterCommit: log.afterCommit,
+		release:     release,
+		background:  []func(<-chan struct{}){log.run},
 		beforeClose: func() error {
 			checkpoints.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`) // the log alone would do as well
 			return checkpoints.Close()
@@ -122,21 +120,22 @@ type folder struct {
 }
 
 func (f *folder) run(stop <-chan struct{}) {
-	next := time.NewTimer(checkpointEvery)
-	defer next.Stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
 		case <-stop:
 			return
-		case <-next.C:
+		case <-tick.C:
+			f.fold(f.isShort())
 		}
-		short := f.isShort()
-		f.fold(short)
-		if short {
-			next.Reset(checkpointEveryShort)
-		} else {
-			next.Reset(checkpointEvery)
-		}
+	}
+}
+
+// afterCommit folds at once where room is short: in a second the log could take all that is left.
+func (f *folder) afterCommit() {
+	if f.isShort() {
+		f.fold(true)
 	}
 }
 

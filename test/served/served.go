@@ -10,6 +10,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -43,6 +44,7 @@ type Server struct {
 	args    []string
 	init    []string // of a service: the arguments of Init
 	cmd     *exec.Cmd
+	ended   chan struct{} // closed when the process has ended and all that it wrote is in log
 	log     *log
 	client  *http.Client
 	tls     *http.Client // made by the first Get
@@ -167,6 +169,32 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 // Start starts the server and waits until it is ready.
 func (s *Server) Start() {
 	s.t.Helper()
+	s.launch()
+	s.WaitReady()
+}
+
+// TryStart is Start for a server that may end instead of serving: err has the end of its log then.
+func (s *Server) TryStart() error {
+	s.t.Helper()
+	had := len(s.Log())
+	s.launch()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		select {
+		case <-s.ended:
+			return fmt.Errorf("the server ended: %s", s.Log()[had:])
+		default:
+		}
+		if s.isReady() {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond) // a poll to a deadline
+	}
+	return fmt.Errorf("the server was not ready within a minute: %s", s.Log()[had:])
+}
+
+// launch starts the process.
+func (s *Server) launch() {
+	s.t.Helper()
 	args := append(append(append([]string{}, s.Wrapper...), Binary(s.t)), s.args...)
 	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = io.Discard, s.log
@@ -174,29 +202,35 @@ func (s *Server) Start() {
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
+	cmd, ended := s.cmd, make(chan struct{})
+	s.ended = ended
+	go func() {
+		cmd.Wait() // the exit status of a killed process says nothing
+		close(ended)
+	}()
 	s.t.Cleanup(func() {
 		s.Kill()
 		if strings.Contains(s.Log(), "DATA RACE") {
 			s.t.Errorf("the server found a data race: %s", s.Log())
 		}
 	})
-	s.WaitReady()
 }
 
 // WaitReady waits until the server says that it is ready.
 func (s *Server) WaitReady() {
 	s.t.Helper()
-	ready := Poll(time.Minute, func() bool {
-		resp, err := http.Get("http://" + s.Metrics + "/readyz")
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	})
-	if !ready {
+	if !Poll(time.Minute, s.isReady) {
 		s.t.Fatalf("the server was not ready within a minute: %s", s.Log())
 	}
+}
+
+func (s *Server) isReady() bool {
+	resp, err := http.Get("http://" + s.Metrics + "/readyz")
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
 }
 
 // Poll looks again and again until something is done, or the time is over.
@@ -217,11 +251,16 @@ func (s *Server) Kill() { s.end(syscall.SIGKILL) }
 func (s *Server) Stop() { s.end(syscall.SIGTERM) }
 
 func (s *Server) end(signal syscall.Signal) {
-	if s.cmd == nil || s.cmd.ProcessState != nil {
+	if s.cmd == nil {
 		return
 	}
+	select {
+	case <-s.ended:
+		return // its group may be somebody else's by now
+	default:
+	}
 	syscall.Kill(-s.cmd.Process.Pid, signal)
-	s.cmd.Wait() // the exit status of a killed process says nothing
+	<-s.ended
 	s.client.CloseIdleConnections()
 }
 
