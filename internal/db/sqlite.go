@@ -69,7 +69,7 @@ func openSQLite(o Options) (engine, error) {
 	reads.SetMaxOpenConns(o.connections())
 	reads.SetMaxIdleConns(o.connections())
 	// The busy timeout of the last one counts: nobody waits long for a reader of an old snapshot.
-	checkpoints := sqliteDB(path, always+"&_pragma=busy_timeout(200)"+"&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
+	checkpoints := sqliteDB(path, always+"&_pragma=busy_timeout(50)"+"&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)")
 	checkpoints.SetMaxOpenConns(1)
 	// The first connection turns the file into WAL mode before a reader meets it.
 	if err := writes.Ping(); err != nil {
@@ -139,22 +139,24 @@ func (f *folder) afterCommit() {
 	}
 }
 
-// fold waits neither for readers nor for the writer, unless the log must become small. A failure is
-// met again at the next time.
+// fold waits neither for readers nor for the writer, unless the log must become small: then the writer
+// waits for the rest that was written meanwhile. A failure is met again at the next time.
 func (f *folder) fold(short bool) {
 	st, err := os.Stat(f.path + "-wal")
 	if err != nil {
 		return
 	}
+	must := st.Size() >= checkpointMost || short && st.Size() >= checkpointShort
+	if !must && st.Size() < checkpointBytes {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	switch size := st.Size(); {
-	case short && size >= checkpointShort, size >= checkpointMost:
+	f.pool.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
+	if must {
 		f.turn.Lock()
 		defer f.turn.Unlock()
 		f.pool.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
-	case size >= checkpointBytes:
-		f.pool.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
 	}
 }
 
