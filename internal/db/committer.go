@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type job struct {
 	records [][]byte        // of an Append
 	proof   *Proof          // of an AppendProven, where it has to be looked at
 	done    chan error      // capacity 1
+	taken   atomic.Bool     // by a worker, or by its caller, who has no more time
 	err     error           // the job's own refusal in the batch at hand
 }
 
@@ -70,7 +72,8 @@ func (d *DB) Append(ctx context.Context, records ...[]byte) error {
 }
 
 // submit queues a job and waits for its outcome. A job whose caller has gone before it began is
-// dropped; one that began is seen through, since its commit is shared.
+// dropped; one that began is seen through, since its commit is shared, but a caller whose time is over
+// is told that nobody knows.
 func (d *DB) submit(l *lane, j *job) error {
 	select {
 	case <-d.closing:
@@ -80,14 +83,29 @@ func (d *DB) submit(l *lane, j *job) error {
 	select {
 	case l.jobs <- j:
 	case <-j.ctx.Done():
-		return fmt.Errorf("%w: waited for the committer: %w", ErrUnavailable, j.ctx.Err())
+		return j.tooLate()
 	case <-d.closing:
 		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 	}
 	select {
 	case err := <-j.done:
 		return err
+	case <-j.ctx.Done():
+		if j.taken.CompareAndSwap(false, true) {
+			return j.tooLate()
+		}
 	case <-d.stopped: // it was queued after the last worker had looked
+	}
+	var over <-chan struct{} // of the time; who has only hung up need not be told
+	if errors.Is(j.ctx.Err(), context.DeadlineExceeded) {
+		over = j.ctx.Done()
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-over:
+		return fmt.Errorf("%w: %w: the commit takes too long: %w", ErrUnavailable, ErrUnknownOutcome, j.ctx.Err())
+	case <-d.stopped:
 	}
 	select {
 	case err := <-j.done:
@@ -95,6 +113,11 @@ func (d *DB) submit(l *lane, j *job) error {
 	default:
 		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
 	}
+}
+
+// tooLate is the end of a job that was never begun.
+func (j *job) tooLate() error {
+	return fmt.Errorf("%w: waited for the committer: %w", ErrUnavailable, j.ctx.Err())
 }
 
 // work serves a lane until Close, and then what is still queued.
@@ -135,10 +158,13 @@ func (l *lane) gather(first *job) []*job {
 // again one by one, so that one bad neighbour costs the others time, not success.
 func (d *DB) commitAll(batch []*job) {
 	batch = slices.DeleteFunc(batch, func(j *job) bool {
+		if !j.taken.CompareAndSwap(false, true) {
+			return true // nobody waits for it
+		}
 		if j.ctx.Err() == nil {
 			return false
 		}
-		j.done <- fmt.Errorf("%w: waited for the committer: %w", ErrUnavailable, j.ctx.Err())
+		j.done <- j.tooLate()
 		return true
 	})
 	if len(batch) == 0 {

@@ -22,8 +22,12 @@ const (
 	maxHost        = 100
 )
 
-// recordFor bounds how long an entry may wait to be stored.
-const recordFor = 30 * time.Second
+// An entry may wait to be stored until the request's time is over, or recordFor where it has no end;
+// recordAtLeast is for a request that has next to none left.
+const (
+	recordFor     = 30 * time.Second
+	recordAtLeast = time.Second
+)
 
 // record makes the audit entry of a read or a refusal durable. It returns what the answer is to
 // be: the outcome so far, or, if the entry can't be stored, the reason why nothing is answered. An
@@ -79,7 +83,11 @@ func (c *Call) outcome(ctx context.Context, err error) (audit.Entry, *apierr.Err
 
 // store makes an entry durable, even if the caller has hung up meanwhile.
 func (c *Call) store(ctx context.Context, e audit.Entry) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
+	wait := recordFor
+	if end, ok := ctx.Deadline(); ok {
+		wait = max(recordAtLeast, time.Until(end))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer cancel()
 	if c.remembered != nil {
 		return c.pipeline.DB.AppendProven(ctx, c.remembered.Proof(c.Caller.Expires), e.Encode())

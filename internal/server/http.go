@@ -109,7 +109,8 @@ func (b *timedBody) Read(p []byte) (int, error) {
 
 // do runs a request within its limit of time and writes the complete answer.
 func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req *operation.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), a.config.Limits.RequestTimeout)
+	// The last quarter is for the entry and the answer: who meets a database that does not answer is told so.
+	ctx, cancel := context.WithTimeout(r.Context(), a.config.Limits.RequestTimeout*3/4)
 	defer cancel()
 	resp := a.pipeline.Do(ctx, t, req)
 	for name, values := range resp.Header {

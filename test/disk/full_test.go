@@ -20,7 +20,7 @@ import (
 
 const (
 	diskSize    = 64 << 20
-	ballastSize = 4 << 20
+	ballastSize = 2 << 20
 	// perRead is what the manual says of the room that a read takes from the reserve.
 	perRead = 1 << 10
 	// patience bounds whatever has to come by itself.
@@ -30,7 +30,7 @@ const (
 // A deployment is a service on a small disk, with one secret.
 type deployment struct {
 	*served.Server
-	*volume
+	*volume // of the data folder; nil with PostgreSQL
 	*ledger
 	t *testing.T
 }
@@ -39,13 +39,19 @@ func deploy(t *testing.T) *deployment {
 	t.Helper()
 	s := served.NewService(t, "", fmt.Sprintf("database.ballast_size=%dMiB", ballastSize>>20))
 	d := &deployment{s, newVolume(t, s, diskSize), newLedger(t, s), t}
-	s.Init()
-	s.Start()
-	about := s.About()
-	s.Must("PUT", about.Vault("dev")+"?api-version=2026-02-01", fmt.Sprintf(
-		`{"location":%q,"properties":{"tenantId":%q,"sku":{"family":"A","name":"standard"},"enableRbacAuthorization":true}}`, about.Region, about.Tenant))
+	d.begin()
 	d.wantWrite("at first")
 	return d
+}
+
+// begin starts the server and makes the vault.
+func (d *deployment) begin() {
+	d.t.Helper()
+	d.Init()
+	d.Start()
+	about := d.About()
+	d.Must("PUT", about.Vault("dev")+"?api-version=2026-02-01", fmt.Sprintf(
+		`{"location":%q,"properties":{"tenantId":%q,"sku":{"family":"A","name":"standard"},"enableRbacAuthorization":true}}`, about.Region, about.Tenant))
 }
 
 func (d *deployment) wantWrite(when string) {

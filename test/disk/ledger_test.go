@@ -86,6 +86,18 @@ func (l *ledger) answered() int {
 	return len(l.ids)
 }
 
+// count is how often there was an answer with a status.
+func (l *ledger) count(status string) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for what, times := range l.others {
+		if strings.HasSuffix(what, " "+status) {
+			n += times
+		}
+	}
+	return n
+}
+
 // readers is how many clients read at once.
 const readers = 16
 

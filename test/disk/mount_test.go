@@ -45,14 +45,14 @@ func tryMount() error {
 		return err
 	}
 	defer os.Remove(dir)
-	if err := mount(dir, 1<<20); err != nil {
+	if err := mount(dir, 1<<20, 0o700); err != nil {
 		return err
 	}
 	return unix.Unmount(dir, 0)
 }
 
-func mount(dir string, size int64) error {
-	return unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d,mode=0700", size))
+func mount(dir string, size int64, mode os.FileMode) error {
+	return unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, fmt.Sprintf("size=%d,mode=%o", size, mode))
 }
 
 // inOwnNamespace runs the tests again where this user may mount. The user stays who he is, since
@@ -88,6 +88,11 @@ type volume struct {
 // newVolume mounts one at the data folder of a server that has not been started.
 func newVolume(t *testing.T, s *served.Server, size int64) *volume {
 	t.Helper()
+	return mountVolume(t, s.Data(), size, 0o700)
+}
+
+func mountVolume(t *testing.T, dir string, size int64, mode os.FileMode) *volume {
+	t.Helper()
 	if mountErr != nil {
 		const hint = "run as root, or allow user namespaces; with TEST_WITHOUT_DISK=1 the test is left out"
 		if os.Getenv("TEST_WITHOUT_DISK") != "" {
@@ -95,11 +100,11 @@ func newVolume(t *testing.T, s *served.Server, size int64) *volume {
 		}
 		t.Fatalf("mount a disk to fill: %v: %s", mountErr, hint)
 	}
-	v := &volume{t, s.Data()}
+	v := &volume{t, dir}
 	if err := os.MkdirAll(v.dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := mount(v.dir, size); err != nil {
+	if err := mount(v.dir, size, mode); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

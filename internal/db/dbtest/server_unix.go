@@ -92,7 +92,7 @@ func (s *Server) waitReady(deadline time.Time) bool {
 		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "strongroom").Run() == nil {
 			return true
 		}
-		if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID())); err == nil && strings.Contains(string(state), ") Z ") {
+		if s.HasEnded() {
 			return false
 		}
 		time.Sleep(50 * time.Millisecond) // a poll to a deadline
@@ -130,6 +130,12 @@ func (s *Server) signalChildren(signal syscall.Signal) {
 			syscall.Kill(pid, signal)
 		}
 	}
+}
+
+// HasEnded says whether the server is gone by itself, once it had time for that.
+func (s *Server) HasEnded() bool {
+	state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.PID()))
+	return err != nil || strings.Contains(string(state), ") Z ")
 }
 
 // PID is the process id of the postmaster.
