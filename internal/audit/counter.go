@@ -13,6 +13,10 @@ import (
 // that minute share one count.
 const maxCounts = 256
 
+// maxSamplePath cuts the path of a sample: all counts of an hour, each as large as strangers can make
+// it, stay below 10 MB.
+const maxSamplePath = 128
+
 // A Counter counts requests without a valid token per address, vault and minute, and stores the
 // counts as entries once a minute: at most maxCounts+1, however many strangers knock. The first
 // request of each pair is kept as a sample: its path, client and the reason of its refusal.
@@ -38,7 +42,7 @@ func (c *Counter) Add(e Entry) {
 		return
 	}
 	if len(c.counts) < maxCounts {
-		e.Count = 1
+		e.Count, e.Path, e.CorrelationID = 1, Clean(e.Path, maxSamplePath), "" // a count has no one request to go with
 		c.counts[key] = &e
 		return
 	}
