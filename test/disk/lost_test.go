@@ -159,12 +159,15 @@ func TestDatabaseHasAFullDisk(t *testing.T) {
 		t.Errorf("no write was refused on a full disk")
 	}
 	v.free()
-	if pg.HasEnded() {
-		t.Log("PostgreSQL has ended, and is started again")
-		if err := pg.Start(); err != nil {
-			t.Fatal(err)
+	served.Poll(patience, func() bool {
+		if pg.HasEnded() {
+			t.Log("PostgreSQL has ended, and is started again")
+			if err := pg.Start(); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
+		return d.write("kept") == http.StatusOK
+	})
 	d.awaitAll("with room again")
 	c.end()
 	d.check()
