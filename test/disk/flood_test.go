@@ -43,7 +43,7 @@ func TestStrangersFillNoDisk(t *testing.T) {
 	d.begin()
 	d.wantWrite("at first")
 	token := d.signIn()
-	most, within := int64(15_000), 15*time.Second
+	most, within := int64(5_000), 15*time.Second
 	if os.Getenv("TEST_DISK") == "long" {
 		most, within = hour, time.Hour
 	}
@@ -76,7 +76,7 @@ func TestStrangersFillNoDisk(t *testing.T) {
 // extrapolate measures by how much the folder grows for each time that counts are stored, which the end
 // of the server does as a minute does, and what that makes in an hour.
 func (d *deployment) extrapolate() {
-	const flushes = 3
+	const flushes = 2
 	d.Stop()
 	before := d.size()
 	for range flushes {

@@ -185,10 +185,10 @@ func TestDiskIsFullBeforeStart(t *testing.T) {
 // TestDiskFillsDuringStart fills the disk while the server starts, a little later each time.
 func TestDiskFillsDuringStart(t *testing.T) {
 	d := deploy(t)
-	for round := range rounds(4) {
+	for round := range rounds(2) {
 		d.Kill()
 		filled := make(chan struct{})
-		time.AfterFunc(time.Duration(round%8)*20*time.Millisecond, func() { d.fill(); close(filled) })
+		time.AfterFunc(time.Duration(round%8)*30*time.Millisecond, func() { d.fill(); close(filled) })
 		err := d.TryStart()
 		<-filled
 		if err != nil {

@@ -93,7 +93,7 @@ const slack = 10 * time.Second
 
 // TestDatabaseDoesNotAnswer stops PostgreSQL where it stands, for longer than a request may take.
 func TestDatabaseDoesNotAnswer(t *testing.T) {
-	timeout, stalls := 6*time.Second, []time.Duration{9 * time.Second}
+	timeout, stalls := 4*time.Second, []time.Duration{6 * time.Second}
 	if os.Getenv("TEST_DISK") == "long" {
 		timeout, stalls = time.Minute, []time.Duration{30 * time.Second, 90 * time.Second}
 	}
@@ -120,7 +120,7 @@ func TestDatabaseDoesNotAnswer(t *testing.T) {
 func TestDatabaseIsKilled(t *testing.T) {
 	pg := startPostgreSQL(t)
 	d := deployPostgreSQL(t, pg)
-	for round := range rounds(2) {
+	for round := range rounds(1) {
 		had := d.count("503")
 		var c clientele
 		c.start(d, 5*time.Second+slack) // at once: what is known to be away is not waited for
