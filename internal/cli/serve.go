@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -63,8 +64,10 @@ func (a *app) serverCommands() []*cobra.Command {
 		},
 		{
 			use: "doctor", short: "Look for what is wrong with a server's settings and surroundings",
-			long: "Look for what is wrong with a server's settings and surroundings. Without --config, a .strongroom\n" +
-				"in this folder is looked at. The exit code is 1 if anything needs mending.",
+			long: "Look for what is wrong with a server's settings and surroundings: files, certificate, ports, clock, root key,\n" +
+				"the database's settings, and room on the disk, with what the audit log takes of it in a day. Nothing is\n" +
+				"changed; the server may run. Run it as the server's user. Without --config, a .strongroom in this folder\n" +
+				"is looked at. The exit code is 1 if anything needs mending.",
 			example: "  strongroom doctor --config /etc/strongroom/strongroom.yaml",
 			flags: func(f *pflag.FlagSet) {
 				configFlags(f)
@@ -218,8 +221,11 @@ func (c *call) serve() error {
 // doctor prints what it found, the bad with how to mend it.
 func (c *call) doctor() error {
 	o, err := c.serverOptions()
+	if misuse, ok := errors.AsType[*fault](err); ok {
+		return misuse
+	}
 	if err != nil {
-		return err
+		return c.showFindings(server.ConfigurationFindings(err))
 	}
 	return c.showFindings(server.Doctor(c.ctx, o))
 }
@@ -267,11 +273,10 @@ func (c *call) restore() error {
 func (c *call) showFindings(findings []server.Finding) error {
 	bad, rows := 0, [][]string(nil)
 	for _, f := range findings {
-		state := "ok"
 		if !f.OK {
-			bad, state = bad+1, "bad"
+			bad++
 		}
-		rows = append(rows, []string{state, f.Subject, f.Found, f.Mend})
+		rows = append(rows, []string{f.State(), f.Subject, f.Found, f.Mend})
 	}
 	if err := c.writeFindings(findings, rows); err != nil {
 		return err
@@ -288,7 +293,7 @@ func (c *call) writeFindings(findings []server.Finding, rows [][]string) error {
 	}
 	list := []map[string]any{}
 	for _, f := range findings {
-		list = append(list, map[string]any{"ok": f.OK, "subject": f.Subject, "found": f.Found, "mend": f.Mend})
+		list = append(list, map[string]any{"ok": f.OK, "state": f.State(), "subject": f.Subject, "found": f.Found, "mend": f.Mend})
 	}
 	b, err := json.Marshal(map[string]any{"value": list}, json.Deterministic(true))
 	if err != nil {

@@ -160,18 +160,25 @@ func (d *DB) prepare(ctx context.Context, create bool) error {
 			return err
 		}
 	}
-	var n int
-	err := d.reads.QueryRowContext(ctx, `SELECT COUNT(*) FROM meta WHERE key = $1`, MetaTestClock).Scan(&n)
-	if err != nil {
-		return fmt.Errorf("read the meta table (is the database initialised?): %w", d.engine.wrap(err))
+	if err := d.findTestClock(ctx); err != nil {
+		return err
 	}
-	d.testClock = n > 0
 	if d.engine.alone { // whoever held a lease is no more
 		_, err := d.writes.ExecContext(ctx, `UPDATE leases SET expires_us = 0`)
 		if err != nil && !d.engine.isFull(err) { // on a full disk they end in their own time
 			return fmt.Errorf("end the leases of the last process: %w", d.engine.wrap(err))
 		}
 	}
+	return nil
+}
+
+func (d *DB) findTestClock(ctx context.Context) error {
+	var n int
+	err := d.reads.QueryRowContext(ctx, `SELECT COUNT(*) FROM meta WHERE key = $1`, MetaTestClock).Scan(&n)
+	if err != nil {
+		return fmt.Errorf("read the meta table (is the database initialised?): %w", d.engine.wrap(err))
+	}
+	d.testClock = n > 0
 	return nil
 }
 

@@ -80,7 +80,7 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 	}
 	a.db, err = openWith(ctx, o.Config, db.Options{
 		Create: true, OnCommit: a.metrics.commit, MakeRoom: a.ballast.GiveUp, IsShort: a.ballast.IsShort,
-	})
+	}, db.Open)
 	if err != nil {
 		return nil, err
 	}

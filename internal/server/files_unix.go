@@ -3,7 +3,9 @@
 package server
 
 import (
+	"io/fs"
 	"math"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,4 +18,13 @@ func maxOpenFiles() (n int, known bool) {
 		return 0, false
 	}
 	return int(min(uint64(limit.Cur), math.MaxInt32)), true
+}
+
+// ownerOf is the user whom a file belongs to.
+func ownerOf(info fs.FileInfo) (uid int, ok bool) {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return int(st.Uid), true
 }

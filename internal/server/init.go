@@ -87,11 +87,11 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 }
 
 func openDatabase(ctx context.Context, cfg config.Config, create bool) (*db.DB, error) {
-	return openWith(ctx, cfg, db.Options{Create: create})
+	return openWith(ctx, cfg, db.Options{Create: create}, db.Open)
 }
 
-// openWith opens the database of the configuration with what a server adds to that.
-func openWith(ctx context.Context, cfg config.Config, o db.Options) (*db.DB, error) {
+// openWith opens the database of the configuration with what is added to that, by db.Open or db.Peek.
+func openWith(ctx context.Context, cfg config.Config, o db.Options, open func(context.Context, db.Options) (*db.DB, error)) (*db.DB, error) {
 	o.Engine, o.Path, o.Connections = db.Engine(cfg.Database.Engine), cfg.Database.Path, cfg.Database.Connections
 	if o.Engine == db.PostgreSQL {
 		url, err := cfg.Database.ConnectionString()
@@ -100,7 +100,7 @@ func openWith(ctx context.Context, cfg config.Config, o db.Options) (*db.DB, err
 		}
 		o.URL = url
 	}
-	return db.Open(ctx, o)
+	return open(ctx, o)
 }
 
 // isInitialised says whether dev has been started here before.
