@@ -152,6 +152,11 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 
 // prepare migrates and reads what the committer needs to know.
 func (d *DB) prepare(ctx context.Context, create bool) error {
+	if d.engine.name == PostgreSQL {
+		if err := checkDurable(ctx, d); err != nil {
+			return err
+		}
+	}
 	if err := checkReader(ctx, d); err != nil {
 		return err
 	}

@@ -24,11 +24,6 @@ var migrations embed.FS
 // checkReader refuses a database that a newer release has made unreadable for this one, before
 // anything is written to it.
 func checkReader(ctx context.Context, d *DB) error {
-	if d.engine.name == PostgreSQL {
-		if err := checkDurable(ctx, d); err != nil {
-			return err
-		}
-	}
 	exists, err := hasMeta(ctx, d)
 	if err != nil || !exists {
 		return err

@@ -22,7 +22,11 @@ func Peek(ctx context.Context, o Options) (*DB, error) {
 		return nil, err
 	}
 	d := &DB{engine: eng, reads: eng.reads, writes: eng.writes, closing: make(chan struct{}), stopped: make(chan struct{}), guard: newGuard()}
-	if err := d.findTestClock(ctx); err != nil {
+	err = checkReader(ctx, d)
+	if err == nil {
+		err = d.findTestClock(ctx)
+	}
+	if err != nil {
 		d.closePools()
 		return nil, err
 	}

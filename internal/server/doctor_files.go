@@ -57,7 +57,7 @@ func checkDataDir(cfg config.Config) Finding {
 	if mend, found := exposed(cfg.DataDir, 0o700); mend != "" {
 		return bad(subject, mend, "%s", found)
 	}
-	return good(subject, "%s, mode %v", cfg.DataDir, info.Mode().Perm())
+	return good(subject, "%s, mode %04o", cfg.DataDir, info.Mode().Perm())
 }
 
 // exposed says what is wrong with the mode or the owner of a file, and what mends it; both are "" where
@@ -68,7 +68,7 @@ func exposed(path string, mode fs.FileMode) (mend, found string) {
 		return "", "" // whoever opens it meets the error
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		return fmt.Sprintf("chmod %o %s", mode, path), fmt.Sprintf("%s has mode %v: others may get at it", path, info.Mode().Perm())
+		return fmt.Sprintf("chmod %o %s", mode, path), fmt.Sprintf("%s has mode %04o: others may get at it", path, info.Mode().Perm())
 	}
 	me := os.Geteuid()
 	if owner, ok := ownerOf(info); ok && owner != me && me != 0 {
@@ -91,7 +91,7 @@ func checkSocket(cfg config.Config) Finding {
 	if mend, found := exposed(cfg.Socket, 0o600); mend != "" {
 		return bad(subject, mend, "%s", found)
 	}
-	return good(subject, "%s, mode %v", cfg.Socket, info.Mode().Perm())
+	return good(subject, "%s, mode %04o", cfg.Socket, info.Mode().Perm())
 }
 
 // leastFree is what the server should have for its small files where there is no ballast.
