@@ -86,14 +86,6 @@ func Held(path string) (int64, error) {
 	return allocated(st), nil
 }
 
-// Size is how much is held when nothing is short; zero when it is switched off.
-func (b *Ballast) Size() int64 {
-	if b == nil {
-		return 0
-	}
-	return b.size
-}
-
 // Bytes is how much is held now.
 func (b *Ballast) Bytes() int64 {
 	if b == nil || !b.held.Load() {

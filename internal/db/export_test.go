@@ -26,3 +26,6 @@ func (d *DB) LimitPages(ctx context.Context, n string) error {
 	}
 	return errs
 }
+
+// JudgeStandbys is for states that a test has no standbys for.
+var JudgeStandbys = judgeStandbys
