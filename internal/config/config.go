@@ -128,9 +128,11 @@ type Database struct {
 
 	// How much room a file beside the SQLite file, `ballast`, keeps for a full disk; `off` keeps none.
 	// When the disk is full the file is given up: changes are refused with 503, and reads go on while
-	// their audit entries fit into what it held, at about 1 KiB each. When this much and a quarter
-	// more is free, the file is made again and changes go on. Not used with PostgreSQL.
-	// `strongroom dev` keeps none.
+	// their audit entries fit into what it held, at 1 KiB each at most. So 64MiB last 65,000 reads: two
+	// hours at ten a second, ten minutes at a hundred; and whatever goes on filling the disk takes
+	// of it too. Then reads get 503 as well. When this much and a quarter more is free, the file is made
+	// again and changes go on, without a hand. Not used with PostgreSQL, whose disk is its own:
+	// reads and changes get 503 while it refuses. `strongroom dev` keeps none.
 	BallastSize string `yaml:"ballast_size" default:"64MiB" form:"size or off"`
 
 	// The PostgreSQL connection string, such as `postgres://strongroom@db.example.org/strongroom`.

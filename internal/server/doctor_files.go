@@ -17,7 +17,7 @@ import (
 func checkFiles(cfg config.Config) []Finding {
 	out := []Finding{checkDataDir(cfg), checkSocket(cfg)}
 	for _, f := range privateFiles(cfg) {
-		if mend, found := exposed(f.path, 0o600); mend != "" {
+		if mend, found := exposed(f.path); mend != "" {
 			out = append(out, bad(f.subject, mend, "%s", found))
 		}
 	}
@@ -39,6 +39,7 @@ func privateFiles(cfg config.Config) (files []struct{ subject, path string }) {
 	if p := cfg.Database.Path; p != "" {
 		add("database.path", p, p+"-wal", p+"-shm", p+".lock")
 	}
+	add("audit.segment_dir", cfg.Audit.SegmentDir)
 	add("data_dir", filepath.Join(cfg.DataDir, "ca-key.pem"), progressFile(cfg))
 	return files
 }
@@ -54,7 +55,7 @@ func checkDataDir(cfg config.Config) Finding {
 	case !info.IsDir():
 		return bad(subject, "set data_dir to a folder", "%s is no folder", cfg.DataDir)
 	}
-	if mend, found := exposed(cfg.DataDir, 0o700); mend != "" {
+	if mend, found := exposed(cfg.DataDir); mend != "" {
 		return bad(subject, mend, "%s", found)
 	}
 	return good(subject, "%s, mode %04o", cfg.DataDir, info.Mode().Perm())
@@ -62,12 +63,16 @@ func checkDataDir(cfg config.Config) Finding {
 
 // exposed says what is wrong with the mode or the owner of a file, and what mends it; both are "" where
 // nothing is, or where there is no file.
-func exposed(path string, mode fs.FileMode) (mend, found string) {
+func exposed(path string) (mend, found string) {
 	info, err := os.Stat(path)
 	if err != nil || runtime.GOOS == "windows" {
 		return "", "" // whoever opens it meets the error
 	}
 	if info.Mode().Perm()&0o077 != 0 {
+		mode := 0o600
+		if info.IsDir() {
+			mode = 0o700
+		}
 		return fmt.Sprintf("chmod %o %s", mode, path), fmt.Sprintf("%s has mode %04o: others may get at it", path, info.Mode().Perm())
 	}
 	me := os.Geteuid()
@@ -88,7 +93,7 @@ func checkSocket(cfg config.Config) Finding {
 	case info.Mode().Type() != fs.ModeSocket:
 		return bad(subject, "remove it, or set socket to another path", "%s is no socket", cfg.Socket)
 	}
-	if mend, found := exposed(cfg.Socket, 0o600); mend != "" {
+	if mend, found := exposed(cfg.Socket); mend != "" {
 		return bad(subject, mend, "%s", found)
 	}
 	return good(subject, "%s, mode %04o", cfg.Socket, info.Mode().Perm())

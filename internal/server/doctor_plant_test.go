@@ -42,6 +42,12 @@ var faults = []planted{
 	{"a data folder for all", func(t *testing.T, cfg *config.Config) { chmod(t, cfg.DataDir, 0o755) }, "data_dir", "0755", "chmod 700 "},
 	{"a database for the group", func(t *testing.T, cfg *config.Config) { chmod(t, cfg.Database.Path, 0o640) }, "database.path", "strongroom.db", "chmod 600 "},
 	{"an authority's key for the group", func(t *testing.T, cfg *config.Config) { chmod(t, filepath.Join(cfg.DataDir, "ca-key.pem"), 0o640) }, "data_dir", "ca-key.pem", "chmod 600 "},
+	{"a folder of segments for all", func(t *testing.T, cfg *config.Config) {
+		if err := os.Mkdir(cfg.Audit.SegmentDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		chmod(t, cfg.Audit.SegmentDir, 0o755)
+	}, "audit.segment_dir", "0755", "chmod 700 "},
 	{"a root key for all", func(t *testing.T, cfg *config.Config) { chmod(t, cfg.RootKey.File, 0o644) }, "root_key.file", "0644", "chmod 600 "},
 	{"no root key", func(t *testing.T, cfg *config.Config) { remove(t, cfg.RootKey.File) }, "root_key.file", "no such file", "set root_key.file"},
 	{"a file for a socket", func(t *testing.T, cfg *config.Config) { write(t, cfg.Socket, "") }, "socket", "no socket", "remove it"},
