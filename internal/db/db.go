@@ -227,6 +227,8 @@ func (d *DB) Close() error {
 
 func (d *DB) closePools() error {
 	err := errors.Join(d.reads.Close(), d.engine.beforeClose(), d.writes.Close())
+	d.engine.readStatements.end()
+	d.engine.writeStatements.end()
 	return errors.Join(err, d.engine.release())
 }
 

@@ -17,8 +17,10 @@ const (
 // it. pgx does the same by itself, and has none of these.
 type statements struct {
 	pool *sql.DB
+	wg   sync.WaitGroup // of those that prepare
 	mu   sync.Mutex
 	byQ  map[string]*sql.Stmt // guarded by mu; nil while a text is being prepared
+	over bool                 // guarded by mu: nothing more is prepared
 }
 
 func newStatements(pool *sql.DB) *statements {
@@ -35,11 +37,23 @@ func (s *statements) get(q string) *sql.Stmt {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st, known := s.byQ[q]
-	if !known && len(s.byQ) < maxStatements {
+	if !known && len(s.byQ) < maxStatements && !s.over {
 		s.byQ[q] = nil
-		go s.prepare(q)
+		s.wg.Go(func() { s.prepare(q) })
 	}
 	return st
+}
+
+// end waits until nothing is being prepared any more: that may open a connection, and with it make
+// files, behind the end of the pool. It comes after the pool was closed.
+func (s *statements) end() {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+	s.wg.Wait()
 }
 
 func (s *statements) prepare(q string) {
