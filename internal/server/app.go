@@ -60,7 +60,7 @@ func newApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
 	}
 	err = a.checkProgress(ctx)
 	if err == nil {
-		err = a.scheduler.HoldKeys(ctx) // before a change of the root key could overlook this node
+		err = withRoom(func() error { return a.scheduler.HoldKeys(ctx) }) // before a change of the root key could overlook this node
 	}
 	if err != nil {
 		return nil, errors.Join(err, a.db.Close())
@@ -125,7 +125,7 @@ func (a *app) build(ctx context.Context) error {
 		Contents: []func(*db.Tx, string) error{secretStore.PurgeAll},
 	}
 	issuer := identity.NewIssuer(a.identity, a.families, a.config.Tokens.Lifetime, a.config.Tokens.KeyRotation)
-	if err := issuer.EnsureSigningKey(ctx, a.db); err != nil {
+	if err := withRoom(func() error { return issuer.EnsureSigningKey(ctx, a.db) }); err != nil {
 		return fmt.Errorf("make sure of a token signing key: %w", err)
 	}
 	node := nodeName()

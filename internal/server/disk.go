@@ -1,9 +1,11 @@
 package server
 
 import (
+	"errors"
 	"path/filepath"
 
 	"strongroom/internal/ballast"
+	"strongroom/internal/db"
 )
 
 // openBallast finds or makes the ballast, before the database is opened: on a full disk that may take
@@ -15,5 +17,15 @@ func (a *app) openBallast() (err error) {
 	}
 	a.ballast, err = ballast.Open(path, size, a.log)
 	a.metrics.watchBallast(a.ballast, filepath.Dir(path))
+	return err
+}
+
+// withRoom does once more what a start has to store and found the disk full for: the ballast has made
+// room by then, or nothing will.
+func withRoom(store func() error) error {
+	err := store()
+	if errors.Is(err, db.ErrNoSpace) {
+		err = store()
+	}
 	return err
 }
