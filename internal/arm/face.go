@@ -11,6 +11,7 @@ package arm
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -38,7 +39,9 @@ type Options struct {
 	Skip             *envelope.Ring              // seals skip tokens
 	Number           func(context.Context) error // gives positions to audit entries, see audit.Number
 	Audit            *audit.Archive
-	About            About
+	// Dump writes a dump of everything, see internal/dump.
+	Dump  func(ctx context.Context, w io.Writer) error
+	About About
 	// NextRootKey is the root key that a change is to, when all nodes have it.
 	NextRootKey func(context.Context) (id string, err error)
 }
@@ -55,6 +58,7 @@ type Face struct {
 	skip             *envelope.Ring
 	number           func(context.Context) error
 	archive          *audit.Archive
+	dump             func(ctx context.Context, w io.Writer) error
 	about            About
 	nextRootKey      func(context.Context) (id string, err error)
 }
@@ -64,7 +68,7 @@ func New(o Options) *operation.Table {
 	f := &Face{
 		vaults: o.Vaults, authz: o.Authz, identity: o.Identity, tenant: o.Tenant,
 		subscription: o.Subscription, subscriptionName: o.SubscriptionName, region: o.Region, skip: o.Skip,
-		number: o.Number, archive: o.Audit, about: o.About, nextRootKey: o.NextRootKey,
+		number: o.Number, archive: o.Audit, dump: o.Dump, about: o.About, nextRootKey: o.NextRootKey,
 	}
 	t := &operation.Table{Face: f}
 	f.declareVaults(t)
@@ -78,6 +82,7 @@ func New(o Options) *operation.Table {
 	f.declareMetadata(t)
 	f.declareLog(t)
 	f.declareKeys(t)
+	f.declareDump(t)
 	return t
 }
 
@@ -100,7 +105,7 @@ var firstVersion = operation.MustVersion("2015-06-01")
 // which its handler judges, and what is ours alone has none.
 func (f *Face) CheckVersion(c *operation.Call) (operation.Version, error) {
 	switch c.Op.Name {
-	case metadataName, aboutName, auditEntryName, rootKeyListName, rootKeyChangeName:
+	case metadataName, aboutName, auditEntryName, rootKeyListName, rootKeyChangeName, dumpName:
 		return operation.Version{}, nil
 	}
 	return checkVersion(c.Query.Get("api-version"))

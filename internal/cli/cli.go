@@ -144,7 +144,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(a.serverCommands()...)
 	root.AddCommand(
-		a.leaf(a.runSpec()), a.vaultGroup(), a.secretGroup(), a.roleGroup(), a.identityGroup(), a.auditGroup(), a.rootKeyGroup(),
+		a.leaf(a.runSpec()), a.leaf(a.dumpSpec()), a.vaultGroup(), a.secretGroup(), a.roleGroup(), a.identityGroup(), a.auditGroup(), a.rootKeyGroup(),
 		a.leaf(spec{
 			use: "version", short: "Print the version", example: "  strongroom version --output json",
 			flags: outputFlag, run: (*call).showVersion,

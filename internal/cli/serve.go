@@ -48,20 +48,7 @@ func (a *app) serverCommands() []*cobra.Command {
 			example: "  strongroom serve --config /etc/strongroom/strongroom.yaml",
 			flags:   configFlags, run: (*call).serve,
 		},
-		{
-			use: "restore", short: "Confirm that the database was put back to an earlier state on purpose",
-			long: "Confirm that the database was put back to an earlier state on purpose, by the backup of a file or of a\n" +
-				"PostgreSQL. A node refuses to serve a database that lies behind what the node has seen: revoked rights and\n" +
-				"old values would be alive again. The confirmation is audited. The server must not run.",
-			example: "  strongroom restore --confirm --config /etc/strongroom/strongroom.yaml",
-			flags: func(f *pflag.FlagSet) {
-				configFlags(f)
-				f.String("data-dir", "", "the data folder of a server of \"strongroom dev\"")
-				f.Bool("confirm", false, "take the state of the database as the right one")
-				outputFlag(f)
-			},
-			run: (*call).restore,
-		},
+		a.restoreSpec(),
 		{
 			use: "doctor", short: "Look for what is wrong with a server's settings and surroundings",
 			long: "Look for what is wrong with a server's settings and surroundings: files, certificate, ports, clock, root key,\n" +
@@ -243,31 +230,6 @@ func (c *call) serverOptions() (server.Options, error) {
 		defaults = config.Dev(dir)
 	}
 	return c.options(defaults, nil)
-}
-
-// restore takes an earlier state of the database as the right one.
-func (c *call) restore() error {
-	if c.text("confirm") != "true" {
-		return usage("look at what is restored first, then: strongroom restore --confirm", "nothing was done: --confirm is missing")
-	}
-	o, err := c.serverOptions()
-	if err != nil {
-		return err
-	}
-	at, err := server.ConfirmRestore(c.ctx, o)
-	if err != nil {
-		return failed("", "confirm the restore: %w", err)
-	}
-	c.say("confirmed; the server can be started")
-	if c.json() {
-		b, err := json.Marshal(at, json.Deterministic(true))
-		if err != nil {
-			return fmt.Errorf("print the report: %w", err)
-		}
-		return c.writeJSON(b)
-	}
-	return c.writeFields([]string{"Authorisation", "Directory", "Audit entries"},
-		[]string{fmt.Sprint(at.Authorisation), fmt.Sprint(at.Directory), fmt.Sprint(at.Entries)})
 }
 
 func (c *call) showFindings(findings []server.Finding) error {

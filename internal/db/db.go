@@ -127,7 +127,10 @@ type DB struct {
 
 // Open opens the database, migrates it if asked to, and starts the committer. A database whose
 // least_reader is above ReaderLevel was written by a newer release and is refused.
-func Open(ctx context.Context, o Options) (*DB, error) {
+func Open(ctx context.Context, o Options) (*DB, error) { return open(ctx, o, nil) }
+
+// open is Open with a look at the database before anything is done to it.
+func open(ctx context.Context, o Options, look func(*DB) error) (*DB, error) {
 	eng, err := openEngine(o)
 	if err != nil {
 		return nil, err
@@ -142,7 +145,13 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if d.makeRoom == nil {
 		d.makeRoom = func() bool { return false }
 	}
-	if err := d.prepare(ctx, o.Create); err != nil {
+	if look != nil {
+		err = look(d)
+	}
+	if err == nil {
+		err = d.prepare(ctx, o.Create)
+	}
+	if err != nil {
 		d.closePools()
 		return nil, err
 	}

@@ -17,6 +17,7 @@ package operation
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"reflect"
 
@@ -84,6 +85,13 @@ const (
 
 // None is the body of an operation that has none.
 type None struct{}
+
+// A Stream is an answer that is too large to be made at once. Write is called after the audit entry
+// is durable; its error can be told to nobody but the log, since the answer has begun: it breaks off.
+type Stream struct {
+	ContentType string
+	Write       func(ctx context.Context, w io.Writer) error
+}
 
 // defaultMaxBody is for bodies of settings: tags, attributes, vault properties.
 const defaultMaxBody = 64 << 10

@@ -93,12 +93,13 @@ type Peer struct {
 	UID   func() (uid int, ok bool) // of the peer of a loopback connection; may be nil
 }
 
-// A Response is what Do answers. It is complete: nothing is written before the audit entry is
-// durable.
+// A Response is what Do answers. It is complete, or its Stream is: nothing is written before the
+// audit entry is durable.
 type Response struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	Stream func(ctx context.Context, w io.Writer) error // in place of Body; nil mostly
 }
 
 // Do runs a request through the pipeline.
@@ -315,6 +316,10 @@ func (c *Call) respond(ctx context.Context, answer any, err error) *Response {
 	h["X-Ms-Request-Id"] = []string{c.RequestID}
 	if c.correlation != "" {
 		h["X-Ms-Client-Request-Id"] = []string{c.correlation}
+	}
+	if stream, ok := answer.(Stream); ok && err == nil {
+		h["Content-Type"] = []string{stream.ContentType}
+		return &Response{Status: c.success(), Header: h, Stream: stream.Write}
 	}
 	if err == nil {
 		var body []byte

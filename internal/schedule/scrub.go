@@ -41,16 +41,44 @@ func (s *Scheduler) Scrub(ctx context.Context) error {
 	return nil
 }
 
-func (s *Scheduler) proofs(ctx context.Context) ([]proof, error) {
-	out := []proof{
+// Prove is Scrub within one transaction, whatever it may show, and ends at the first finding. It is
+// for a database that was filled and is not served yet: only the stores and the pipeline's Authz are
+// needed.
+func (s *Scheduler) Prove(tx *db.Tx) error {
+	ids, err := s.Vaults.IDs(tx)
+	if err != nil {
+		return fmt.Errorf("prove the directory: %w", err)
+	}
+	for _, p := range append(s.common(s.proveAllEntries), s.contents(ids)...) {
+		if err := p.prove(tx); err != nil {
+			return fmt.Errorf("prove the %s: %w", p.name, err)
+		}
+	}
+	return nil
+}
+
+// common are the proofs of what every deployment has; those of the audit log's entries have more
+// than one way.
+func (s *Scheduler) common(entries func(*db.Tx) error) []proof {
+	return []proof{
 		{"authorisation", s.proveAuthorisation},
 		{"directory", s.proveDirectory},
 		{"audit log", audit.Prove},
 		{"audit segments", audit.ProveSegments},
-		{"audit log", s.proveEntries},
+		{"audit log", entries},
 		{"schema", func(tx *db.Tx) error { return tx.ProveSchema() }},
 		{"meta", func(tx *db.Tx) error { return tx.ProveMeta() }},
 	}
+}
+
+func (s *Scheduler) contents(vaultIDs []string) (out []proof) {
+	for _, id := range vaultIDs {
+		out = append(out, proof{"vault " + id, func(tx *db.Tx) error { return s.Secrets.Scrub(tx, id) }})
+	}
+	return out
+}
+
+func (s *Scheduler) proofs(ctx context.Context) ([]proof, error) {
 	var ids []string
 	err := s.DB.View(ctx, func(tx *db.Tx) (err error) {
 		ids, err = s.Vaults.IDs(tx)
@@ -59,10 +87,7 @@ func (s *Scheduler) proofs(ctx context.Context) ([]proof, error) {
 	if errors.Is(err, envelope.ErrTampered) { // the revisions themselves: nothing can be read then
 		return nil, s.report(ctx, "revisions", err)
 	}
-	for _, id := range ids {
-		out = append(out, proof{"vault " + id, func(tx *db.Tx) error { return s.Secrets.Scrub(tx, id) }})
-	}
-	return out, err
+	return append(s.common(s.proveEntries), s.contents(ids)...), err
 }
 
 func (s *Scheduler) proveAuthorisation(tx *db.Tx) error {
@@ -88,6 +113,13 @@ const entriesAtOnce = 5000
 
 func (s *Scheduler) proveEntries(tx *db.Tx) (err error) {
 	s.proved, err = audit.ProveEntries(tx, s.proved, entriesAtOnce)
+	return err
+}
+
+func (s *Scheduler) proveAllEntries(tx *db.Tx) (err error) {
+	for next := int64(1); next > 0 && err == nil; {
+		next, err = audit.ProveEntries(tx, next, entriesAtOnce)
+	}
 	return err
 }
 

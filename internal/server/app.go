@@ -58,7 +58,10 @@ func newApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = a.checkProgress(ctx)
+	err = a.checkRestored(ctx)
+	if err == nil {
+		err = a.checkProgress(ctx)
+	}
 	if err == nil {
 		err = withRoom(func() error { return a.scheduler.HoldKeys(ctx) }) // before a change of the root key could overlook this node
 	}
@@ -116,16 +119,10 @@ func (a *app) build(ctx context.Context) error {
 		return err
 	}
 	tenant := a.deployment.tenant
-	a.identity = &identity.Store{Ring: ring, Tenant: tenant}
-	rights := &authz.Store{Tenant: tenant, Identity: a.identity}
-	secretStore := &secrets.Store{Ring: ring, Tenant: tenant}
-	secretStore.Watch(a.db)
-	vaultStore := &vaults.Store{
-		Ring: ring, Tenant: tenant, Authz: rights,
-		Contents: []func(*db.Tx, string) error{secretStore.PurgeAll},
-	}
-	issuer := identity.NewIssuer(a.identity, a.families, a.config.Tokens.Lifetime, a.config.Tokens.KeyRotation)
-	if err := withRoom(func() error { return issuer.EnsureSigningKey(ctx, a.db) }); err != nil {
+	st := newStores(a.config, ring, tenant)
+	st.secrets.Watch(a.db)
+	a.identity = st.identity
+	if err := withRoom(func() error { return st.issuer.EnsureSigningKey(ctx, a.db) }); err != nil {
 		return fmt.Errorf("make sure of a token signing key: %w", err)
 	}
 	node := nodeName()
@@ -134,12 +131,12 @@ func (a *app) build(ctx context.Context) error {
 		MaxAge: a.config.Audit.SegmentAge, MaxEntries: int64(a.config.Audit.SegmentEntries),
 	}
 	a.pipeline = &operation.Pipeline{
-		DB: a.db, Authz: rights, Issuer: issuer, Families: a.families, Counter: a.counter,
+		DB: a.db, Authz: st.rights, Issuer: st.issuer, Families: a.families, Counter: a.counter,
 		Log: a.log, Node: node, Observe: a.metrics.request,
 		OnTampered: a.metrics.tampered.Inc, Admission: newAdmission(a.config.Limits), IsShort: a.ballast.IsShort,
 	}
 	a.scheduler = &schedule.Scheduler{
-		DB: a.db, Log: a.log, Node: node, Vaults: vaultStore, Secrets: secretStore, Issuer: issuer, Pipeline: a.pipeline,
+		DB: a.db, Log: a.log, Node: node, Vaults: st.vaults, Secrets: st.secrets, Issuer: st.issuer, Pipeline: a.pipeline,
 		Archive: archive, RootKeys: a.roots.look, Renewed: forgetPassphrases,
 		ScrubEvery: a.config.ScrubInterval,
 	}
@@ -147,16 +144,16 @@ func (a *app) build(ctx context.Context) error {
 	if a.config.Tokens.ChallengeTenant == "adfs" {
 		challengeTenant = "adfs"
 	}
-	loginOptions := a.loginOptions(issuer)
+	loginOptions := a.loginOptions(st.issuer)
 	a.managed = login.NewManaged(loginOptions)
 	a.faces = map[resource.FaceName]*operation.Table{
 		resource.Vault: dataplane.New(dataplane.Options{
-			Ring: ring, Vaults: vaultStore, Secrets: secretStore, Region: a.config.Region, ChallengeTenant: challengeTenant,
+			Ring: ring, Vaults: st.vaults, Secrets: st.secrets, Region: a.config.Region, ChallengeTenant: challengeTenant,
 		}),
 		resource.Management: arm.New(arm.Options{
-			Skip: ring, Vaults: vaultStore, Authz: rights, Identity: a.identity, Tenant: tenant,
+			Skip: ring, Vaults: st.vaults, Authz: st.rights, Identity: a.identity, Tenant: tenant,
 			Subscription: a.deployment.subscription, SubscriptionName: "Strongroom", Region: a.config.Region,
-			Number: a.scheduler.Number, Audit: archive, About: a.about(ring),
+			Number: a.scheduler.Number, Audit: archive, Dump: a.dump, About: a.about(ring),
 			NextRootKey: a.nextRootKey,
 		}),
 		resource.Login: login.New(loginOptions),
@@ -164,6 +161,28 @@ func (a *app) build(ctx context.Context) error {
 	}
 	a.scheduler.DataPlane, a.scheduler.Management = a.faces[resource.Vault], a.faces[resource.Management]
 	return nil
+}
+
+// stores are what holds the rules about each kind of row.
+type stores struct {
+	identity *identity.Store
+	rights   *authz.Store
+	secrets  *secrets.Store
+	vaults   *vaults.Store
+	issuer   *identity.Issuer
+}
+
+func newStores(cfg config.Config, ring *envelope.Ring, tenant string) stores {
+	var s stores
+	s.identity = &identity.Store{Ring: ring, Tenant: tenant}
+	s.rights = &authz.Store{Tenant: tenant, Identity: s.identity}
+	s.secrets = &secrets.Store{Ring: ring, Tenant: tenant}
+	s.vaults = &vaults.Store{
+		Ring: ring, Tenant: tenant, Authz: s.rights,
+		Contents: []func(*db.Tx, string) error{s.secrets.PurgeAll},
+	}
+	s.issuer = identity.NewIssuer(s.identity, cfg.Families(), cfg.Tokens.Lifetime, cfg.Tokens.KeyRotation)
+	return s
 }
 
 // proveDeployment reads again, now with keys, what the keys were opened by.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -116,9 +117,42 @@ func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req
 	for name, values := range resp.Header {
 		w.Header()[name] = values
 	}
+	if resp.Stream != nil {
+		a.stream(w, r, resp)
+		return
+	}
 	if len(resp.Body) == 0 {
 		w.Header().Del("Content-Type")
 	}
 	w.WriteHeader(resp.Status)
 	w.Write(resp.Body) // the peer may be gone; the entry says what was answered
+}
+
+// stallWithin is how long the peer of a stream may take for the next piece of it: what the stream is
+// read from is kept open for that long.
+const stallWithin = 2 * time.Minute
+
+// stream writes an answer that has no end in sight. It goes on for as long as the peer takes it; when
+// it breaks off, the peer sees no proper end.
+func (a *app) stream(w http.ResponseWriter, r *http.Request, resp *operation.Response) {
+	rc := http.NewResponseController(w)
+	rc.SetReadDeadline(time.Time{}) // that of the body: its end would be taken for the peer's going
+	w.WriteHeader(resp.Status)
+	err := resp.Stream(r.Context(), &steady{w, rc})
+	if err != nil {
+		a.log.LogAttrs(r.Context(), slog.LevelWarn, "an answer broke off",
+			slog.String("request", w.Header().Get("X-Ms-Request-Id")), slog.Any("error", err))
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// steady gives each piece of an answer its own time.
+type steady struct {
+	w  io.Writer
+	rc *http.ResponseController
+}
+
+func (s *steady) Write(b []byte) (int, error) {
+	s.rc.SetWriteDeadline(time.Now().Add(stallWithin)) // not every writer can; then the first deadline holds
+	return s.w.Write(b)
 }

@@ -92,15 +92,22 @@ func openDatabase(ctx context.Context, cfg config.Config, create bool) (*db.DB, 
 
 // openWith opens the database of the configuration with what is added to that, by db.Open or db.Peek.
 func openWith(ctx context.Context, cfg config.Config, o db.Options, open func(context.Context, db.Options) (*db.DB, error)) (*db.DB, error) {
-	o.Engine, o.Path, o.Connections = db.Engine(cfg.Database.Engine), cfg.Database.Path, cfg.Database.Connections
-	if o.Engine == db.PostgreSQL {
-		url, err := cfg.Database.ConnectionString()
-		if err != nil {
-			return nil, err
-		}
-		o.URL = url
+	at, err := databaseOptions(cfg)
+	if err != nil {
+		return nil, err
 	}
+	o.Engine, o.Path, o.Connections, o.URL = at.Engine, at.Path, at.Connections, at.URL
 	return open(ctx, o)
+}
+
+func databaseOptions(cfg config.Config) (o db.Options, err error) {
+	o = db.Options{
+		Engine: db.Engine(cfg.Database.Engine), Path: cfg.Database.Path, Connections: cfg.Database.Connections,
+	}
+	if o.Engine == db.PostgreSQL {
+		o.URL, err = cfg.Database.ConnectionString()
+	}
+	return o, err
 }
 
 // isInitialised says whether dev has been started here before.

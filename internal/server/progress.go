@@ -142,8 +142,8 @@ func (p Progress) store(cfg config.Config) error {
 	return os.Rename(temporary, progressFile(cfg))
 }
 
-// ConfirmRestore takes the state of the database as the right one, though this node has seen a later
-// one. It leaves an audit entry, and the server must not run.
+// ConfirmRestore takes the state of the database as the right one: a dump that was restored, or a state
+// that lies behind what this node has seen. It leaves an audit entry, and the server must not run.
 func ConfirmRestore(ctx context.Context, o Options) (now Progress, err error) {
 	a, err := openApp(ctx, o, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -159,7 +159,20 @@ func ConfirmRestore(ctx context.Context, o Options) (now Progress, err error) {
 		PrincipalKind: string(owner.Kind), ObjectID: owner.ObjectID, Principal: owner.Name, Node: nodeName(),
 		Detail: fmt.Sprintf("authorisation %d, directory %d, entries %d", now.Authorisation, now.Directory, now.Entries),
 	}
-	if err := a.db.Append(ctx, e.Encode()); err != nil {
+	err = a.db.Update(ctx, nil, func(tx *db.Tx) error {
+		from, err := tx.Meta(metaRestored)
+		if err != nil {
+			return err
+		}
+		confirmed := e // fn may run more than once
+		if from != "" {
+			confirmed.Detail += ", from " + from
+		}
+		tx.Record(confirmed.Encode())
+		_, err = tx.Exec(`DELETE FROM meta WHERE key = $1`, metaRestored)
+		return err
+	})
+	if err != nil {
 		return now, err
 	}
 	return now, now.store(a.config)
