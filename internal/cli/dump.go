@@ -26,7 +26,7 @@ func (a *app) dumpSpec() spec {
 			"either database. Values stay sealed in it: to restore it takes the dump, an identity of one of the\n" +
 			"recipients, and the root key of this deployment. \"restore\" does it.",
 		example: "  strongroom dump --to strongroom.dump.age --recipient age1…\n" +
-			"  strongroom dump --to - --recipients-file operators.txt | ssh backup 'cat > strongroom.dump.age'",
+			"  strongroom dump --to - --recipients-file operators.txt > /mnt/backup/strongroom.dump.age",
 		flags: func(f *pflag.FlagSet) {
 			f.String("to", "", "the file to make, which must not exist, or - for standard output")
 			f.StringArray("recipient", nil, "a public key of age (age1…, age1pq1…) or of SSH; may be repeated")

@@ -96,6 +96,8 @@ func typeText(t reflect.Type, answer bool) string {
 	switch {
 	case t == reflect.TypeFor[operation.None]():
 		return ""
+	case t == reflect.TypeFor[operation.Stream]():
+		return "a stream of bytes"
 	case t.Kind() != reflect.Struct:
 		return t.Name()
 	}

@@ -35,7 +35,7 @@ var layers = []struct {
 	{"fabric", true, []string{"internal/identity", "internal/authz", "internal/audit", "internal/event", "internal/keyring"}},
 	{"ground", true, []string{
 		"internal/apierr", "internal/resource", "internal/envelope", "internal/db", "internal/segment", "internal/config",
-		"internal/localca", "internal/peer", "internal/childproxy", "internal/fair", "internal/ballast",
+		"internal/localca", "internal/peer", "internal/childproxy", "internal/fair", "internal/ballast", "internal/dump",
 	}},
 }
 
