@@ -93,8 +93,8 @@ func example(table db.Stored, n int, flags map[string]bool) (row []any) {
 // kinds are those of columns whose names do not tell.
 var kinds = map[string]string{
 	"ordinal": "number", "revision": "number", "members": "number", "fence": "number", "entries": "number", "position": "number",
-	"retention_days": "number", "part": "number", "newest": "number", "generation": "number",
-	"records": "bytes", "secret_hmac": "bytes", "certificate": "bytes",
+	"first_position": "number", "last_position": "number", "retention_days": "number", "part": "number", "newest": "number", "generation": "number",
+	"records": "bytes", "digest": "bytes", "secret_hmac": "bytes", "certificate": "bytes",
 }
 
 var flags = map[string]bool{"rbac": true, "purge_protection": true, "enabled": true}
@@ -113,7 +113,7 @@ func fill(l *db.Loader) error {
 			row := example(table, n, flags)
 			for i, column := range table.Columns {
 				switch {
-				case column == "ordinal" || column == "position":
+				case column == "ordinal" || strings.HasSuffix(column, "position"):
 					row[i] = int64(n)
 				case n%3 == 0 && slices.Contains(nullable, column):
 					row[i] = nil
@@ -213,8 +213,18 @@ func TestLoadLeavesNothing(t *testing.T) {
 				return l.Insert(table, row)
 			}, fails, map[db.Engine]string{db.SQLite: "store rows of vaults", db.PostgreSQL: "rbac is 2, want 0 or 1"}[o.Engine]},
 			{"a short row", t.Context(), func(l *db.Loader) error { return l.Insert(db.Tables()[0], []any{"a"}) }, fails, "has 1 values, want 3"},
+			{"no room", t.Context(), fill, fails, map[db.Engine]string{db.SQLite: "full", db.PostgreSQL: "no"}[o.Engine]},
 			{"given up", gone, fill, func(*db.Tx) error { cancel(); return gone.Err() }, "canceled"},
 		} {
+			if o.Engine == db.SQLite {
+				pages := "1000000"
+				if tt.name == "no room" {
+					pages = "500"
+				}
+				if err := d.LimitPages(t.Context(), pages); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if err := d.Load(tt.ctx, tt.fill, tt.prove); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%s: got %v, want %q", tt.name, err, tt.want)
 			}

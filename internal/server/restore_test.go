@@ -107,7 +107,7 @@ func TestRestore(t *testing.T) {
 		}
 		var entries []audit.Entry
 		err = a.db.View(t.Context(), func(tx *db.Tx) error {
-			all, err := audit.Read(tx, 1, 1000)
+			all, err := (&audit.Archive{}).Read(tx, 1, 1000)
 			for i, p := range all {
 				if p.Position != int64(i+1) {
 					t.Errorf("entry %d has position %d", i+1, p.Position)
