@@ -29,7 +29,7 @@ func aDump(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := dump.NewWriter(&b, dump.Header{
-		Release: "v1", Deployment: "d", Tenant: "t", Engine: "sqlite", Schema: 1, Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Entries: 7,
+		Release: "v1", Deployment: "d", Tenant: "t", Engine: "sqlite", Schema: 1, Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Entries: 7, RootKeys: []string{"k"},
 	})
 	if err == nil {
 		err = w.Table(dump.Table{Name: "meta", Columns: []string{"key"}})

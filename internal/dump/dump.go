@@ -73,6 +73,17 @@ type Header struct {
 	RootKeys      []string  `json:"rootKeys"`  // ids of those that wrapped the keyring
 }
 
+// check refuses a header that does not say whose dump it is and of when.
+func (h Header) check() error {
+	switch {
+	case h.Deployment == "", h.Tenant == "", h.Engine == "", h.Time.IsZero(), len(h.RootKeys) == 0:
+		return changed("its header lacks deployment, tenant, engine, time or root keys")
+	case h.Schema < 1, h.Authorisation < 0, h.Directory < 0, h.Entries < 0:
+		return changed("its header has a number out of range")
+	}
+	return nil
+}
+
 // A Table is the beginning of a table.
 type Table struct {
 	Name    string

@@ -214,6 +214,8 @@ func TestRefused(t *testing.T) {
 		{"no header", seal(join(f[1], f[2], f[3], f[8])), ErrChanged, "begin with a header"},
 		{"a header that is none", join(part('H', "{}}"), f[8]), ErrChanged, "header"},
 		{"a header with more", join(part('H', `{"colour":"blue"}`), f[8]), ErrChanged, "header"},
+		{"an empty header", join(part('H', `{}`), f[8]), ErrChanged, "lacks"},
+		{"a header without a schema", join(part('H', `{"deployment":"d","tenant":"t","engine":"sqlite","time":"2026-01-02T03:04:05Z","rootKeys":["a"]}`), f[8]), ErrChanged, "out of range"},
 		{"two headers", join(header, header, f[8]), ErrChanged, "kind"},
 		{"a row without a table", join(header, f[2], f[8]), ErrChanged, "where a table should begin"},
 		{"an unknown part", join(header, part('X', ""), f[8]), ErrChanged, "kind 'X'"},
@@ -278,6 +280,9 @@ func TestWriterRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		return w
+	}
+	if _, err := NewWriter(io.Discard, Header{}); err == nil {
+		t.Error("a header that says nothing is written")
 	}
 	for _, tt := range []struct {
 		name string

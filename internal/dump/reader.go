@@ -60,6 +60,9 @@ func NewReader(in io.Reader) (*Reader, error) {
 	if err := json.Unmarshal(b, &r.header, json.RejectUnknownMembers(true)); err != nil {
 		return nil, changed("its header is not one")
 	}
+	if err := r.header.check(); err != nil {
+		return nil, err
+	}
 	return r, r.next()
 }
 

@@ -25,6 +25,9 @@ type Writer struct {
 
 // NewWriter begins a dump.
 func NewWriter(out io.Writer, h Header) (*Writer, error) {
+	if err := h.check(); err != nil {
+		return nil, fmt.Errorf("write the dump: %w", err)
+	}
 	w := &Writer{out: out, sum: sha256.New()}
 	w.hashed = bufio.NewWriterSize(io.MultiWriter(out, w.sum), 64<<10)
 	if _, err := w.hashed.WriteString(Magic); err != nil {

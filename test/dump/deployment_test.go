@@ -30,7 +30,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 const atOnce = 16
 
 // commandWithin bounds one run of the command line.
-const commandWithin = 5 * time.Minute
+const commandWithin = 30 * time.Minute
 
 // A deployment is a server with its place, its keys, and what was put into it.
 type deployment struct {

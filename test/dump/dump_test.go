@@ -347,4 +347,3 @@ func TestPipe(t *testing.T) {
 		}
 	}
 }
-
