@@ -95,8 +95,11 @@ type loaded struct {
 	rows  [][]any
 }
 
-// maxEarly bounds what is kept before the keyring is open: rows of the first two tables.
-const maxEarly = 10_000
+// Bounds of what is kept before the keyring is open: rows of the first two tables, and their bytes.
+const (
+	maxEarly      = 10_000
+	maxEarlyBytes = 16 << 20
+)
 
 // table begins the next table of the dump, which has to be the one that this release has there.
 func (r *restorer) table(want db.Stored) error {
@@ -135,15 +138,15 @@ func (r *restorer) rows(use func([]any) error) error {
 // readKeys reads the first two tables, and opens the keyring with the root key of the configuration,
 // before anything is written anywhere.
 func (r *restorer) readKeys() error {
-	meta, keys := map[string]string{}, []envelope.SealedKey(nil)
+	meta, keys, size := map[string]string{}, []envelope.SealedKey(nil), 0
 	for _, table := range db.Tables()[:2] { // meta and keyring
 		if err := r.table(table); err != nil {
 			return err
 		}
 		l := loaded{table: table}
 		err := r.rows(func(row []any) error {
-			if len(l.rows) == maxEarly {
-				return fmt.Errorf("%w: table %q has more than %d rows", dump.ErrChanged, table.Name, maxEarly)
+			if size += sizeOf(row); len(l.rows) == maxEarly || size > maxEarlyBytes {
+				return fmt.Errorf("%w: table %q has more than %d rows or %d bytes", dump.ErrChanged, table.Name, maxEarly, maxEarlyBytes)
 			}
 			l.rows = append(l.rows, slices.Clone(row))
 			if table.Name == "meta" {
@@ -160,6 +163,18 @@ func (r *restorer) readKeys() error {
 		r.early = append(r.early, l)
 	}
 	return r.openKeys(meta, keys)
+}
+
+func sizeOf(row []any) (n int) {
+	for _, v := range row {
+		switch v := v.(type) {
+		case string:
+			n += len(v)
+		case []byte:
+			n += len(v)
+		}
+	}
+	return n
 }
 
 func text(v any) string {
