@@ -67,8 +67,13 @@ func decode[In any](c *Call) (In, error) {
 	if len(raw) == 0 {
 		return in, badBody("the body is empty; want %s", "a JSON object")
 	}
-	err = json.Unmarshal(raw, &in, json.MatchCaseInsensitiveNames(true))
-	return in, describe(err)
+	if err := json.Unmarshal(raw, &in, json.MatchCaseInsensitiveNames(true)); err != nil {
+		return in, describe(err)
+	}
+	if jsontext.Value(raw).Kind() == 'n' { // decodes as an object without members, which changes nothing but the date of change
+		return in, badBody("the body is null; want %s", "a JSON object")
+	}
+	return in, nil
 }
 
 // readBody reads at most the operation's limit.
