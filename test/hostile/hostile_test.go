@@ -5,7 +5,8 @@
 // clear refusal, or to be cut off, and must change nothing: not the state, not the audit log's
 // truth, not the answers that others get meanwhile.
 //
-// Most requests are bytes on a TLS connection, since client libraries refuse to send them.
+// Most requests are bytes on a TLS connection, since client libraries refuse to send them. Those
+// that are one request and one answer stand in a table, testdata; see its README.
 package hostile
 
 import (
@@ -37,6 +38,7 @@ type deployment struct {
 	caller served.Application
 	token  string // of the caller, for the vault
 	before string
+	also   []string // what more is of the state
 }
 
 // start starts a server with settings over the usual ones, and takes its state.
@@ -83,12 +85,19 @@ func (d *deployment) newToken(resource string) string {
 func (d *deployment) state() string {
 	d.t.Helper()
 	var all strings.Builder
-	for _, target := range []string{
+	subscription := served.ManagementHost + "/subscriptions/" + d.about.Subscription
+	for _, target := range append([]string{
 		served.VaultHost + "/secrets?api-version=7.6", served.VaultHost + "/deletedsecrets?api-version=7.6",
 		served.VaultHost + "/secrets/kept?api-version=7.6", served.VaultHost + "/secrets/kept/versions?api-version=7.6",
 		d.vault() + "?api-version=2024-11-01",
 		d.vault() + "/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01",
-	} {
+		subscription + "/providers/Microsoft.KeyVault/vaults?api-version=2024-11-01",
+		subscription + "/providers/Microsoft.KeyVault/deletedVaults?api-version=2024-11-01",
+		subscription + "/resourceGroups?api-version=2021-04-01",
+		subscription + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities?api-version=2023-01-31",
+		subscription + "/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01",
+		"graph.localhost/v1.0/applications", "graph.localhost/v1.0/servicePrincipals", "graph.localhost/v1.0/groups",
+	}, d.also...) {
 		fmt.Fprintf(&all, "%s\n%s\n", target, d.Must("GET", target, ""))
 	}
 	return all.String()
@@ -99,13 +108,25 @@ func (d *deployment) state() string {
 func (d *deployment) unchanged(after string) {
 	d.t.Helper()
 	if got := d.state(); got != d.before {
-		d.t.Errorf("%s: the state is\n%s\nwant\n%s", after, got, d.before)
+		d.t.Errorf("%s: the state is not as it was:%s", after, difference(got, d.before))
 		d.before = got
 	}
 	if log := d.Log(); strings.Contains(log, "panic") {
 		d.t.Errorf("%s: a panic in the log: %s", after, log[strings.Index(log, "panic"):])
 	}
 	d.WaitReady()
+}
+
+// difference shows the lines of a state that are not as before.
+func difference(got, want string) string {
+	var b strings.Builder
+	before := strings.Split(want, "\n")
+	for i, line := range strings.Split(got, "\n") {
+		if i >= len(before) || line != before[i] {
+			fmt.Fprintf(&b, "\n%s\nwant\n%s", line, before[min(i, len(before)-1)])
+		}
+	}
+	return b.String()
 }
 
 // trust is the TLS configuration of a client that trusts the server's authority alone.

@@ -4,6 +4,7 @@ package hostile
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // An answer is what came back; status 0 means that the connection ended without one.
@@ -20,19 +22,37 @@ type answer struct {
 	body   string
 }
 
-// code is the code of the protocol's error envelope, or "".
+// code is the code of the face's envelope of an error, or "". Each protocol has one of its own:
+// vaults, management and directory {"error":{"code"}}, sign-in {"error","error_codes"}, IMDS
+// {"error"}, App Service {"statusCode"}, which has none but the status.
 func (a answer) code() string {
 	var envelope struct {
-		Error struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"error"`
+		Error       jsontext.Value `json:"error"`
+		Description string         `json:"error_description"`
+		Codes       []int          `json:"error_codes"`
+		StatusCode  int            `json:"statusCode"`
+		Message     string         `json:"message"`
 	}
-	if !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") || json.Unmarshal([]byte(a.body), &envelope) != nil ||
-		envelope.Error.Message == "" {
+	if !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") || json.Unmarshal([]byte(a.body), &envelope) != nil {
 		return ""
 	}
-	return envelope.Error.Code
+	var detail struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	var word string
+	switch {
+	case envelope.StatusCode == a.status && envelope.Message != "":
+		return fmt.Sprintf("statusCode=%d", a.status)
+	case json.Unmarshal(envelope.Error, &word) == nil && envelope.Description != "":
+		for _, number := range envelope.Codes {
+			word += fmt.Sprintf("/%d", number)
+		}
+		return word
+	case json.Unmarshal(envelope.Error, &detail) == nil && detail.Message != "":
+		return detail.Code
+	}
+	return ""
 }
 
 // ask sends bytes on a connection of their own and returns the first answer.
