@@ -417,11 +417,14 @@ func (d *DB) storeJournal(tx *Tx, id string) error {
 	return nil
 }
 
-// settle finds out how a COMMIT ended that was not answered. The journal row's id was chosen
+// settle finds out how a COMMIT ended that was not answered with success. The journal row's id was chosen
 // before, so the row tells. Looking alone would not do: the server may still be working on the
 // commit. So the id is inserted once more: the insert waits for a commit under way, fails on
 // the duplicate if it took place, and is rolled back if it did not.
 func (d *DB) settle(id string, journaled bool, cause error) error {
+	if isRefused(cause) {
+		return unavailable("commit", cause)
+	}
 	if !journaled {
 		return fmt.Errorf("%w: %w: commit: %w", ErrUnavailable, ErrUnknownOutcome, cause)
 	}

@@ -111,3 +111,11 @@ func isUniquePostgreSQL(err error) bool {
 // isRolledBack says whether the server answered COMMIT with a rollback, as it does after a
 // statement that failed: nothing is stored, and that is certain.
 func isRolledBack(err error) bool { return errors.Is(err, pgx.ErrTxCommitRollback) }
+
+// isRefused says whether the server itself answered a statement, COMMIT included, with an error:
+// then it is certain that nothing of its transaction is stored. After a FATAL one, such as the end
+// of the server in the middle of a commit, it is not.
+func isRefused(err error) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.SeverityUnlocalized == "ERROR"
+}

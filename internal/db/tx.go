@@ -213,6 +213,10 @@ func (d *DB) BeginView(ctx context.Context) (tx *Tx, done func(), err error) {
 	return tx, func() { stx.Rollback() }, nil
 }
 
+// Fault puts ErrUnavailable into the chain of an error that means it. It is for what a transaction of
+// BeginView met; all other ways to the database do so themselves.
+func (d *DB) Fault(err error) error { return d.engine.wrap(err) }
+
 func (d *DB) newTx(ctx context.Context, stx querier, since int64) *Tx {
 	return &Tx{
 		ctx: ctx, db: d, tx: stx, since: since,

@@ -161,6 +161,7 @@ func (c *Call) run(ctx context.Context) (answer any, err error) {
 				slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
 			err = errors.New("panic")
 		}
+		err = c.pipeline.DB.Fault(err) // of the snapshot that all steps share
 	}()
 	segments, pathErr := canonical(c.request.Path)
 	c.path = "/" + strings.Join(segments, "/")
