@@ -210,9 +210,9 @@ type Limits struct {
 	// How long a connection may stay open between two requests.
 	IdleTimeout time.Duration `yaml:"idle_timeout" default:"120s" range:"1s..1h"`
 
-	// How long a request may take from its headers to the end of the answer. Whatever the database
-	// does, within this time there is an answer: 503 if it does not answer, at once if it is known to
-	// be away.
+	// How long a request may take from its headers to its answer. Whatever the database does, within
+	// this time there is an answer: 503 if it does not answer, at once if it is known to be away. The
+	// client has as long again to read it.
 	RequestTimeout time.Duration `yaml:"request_timeout" default:"60s" range:"1s..10m"`
 
 	// The largest number of concurrent requests on one HTTP/2 connection.

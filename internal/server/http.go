@@ -113,7 +113,12 @@ func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req
 	// The last quarter is for the entry and the answer: who meets a database that does not answer is told so.
 	ctx, cancel := context.WithTimeout(r.Context(), a.config.Limits.RequestTimeout*3/4)
 	defer cancel()
+	// A commit under way may outlast the request's time while the database stalls, and what became of
+	// it must be told. So the peer's time to take the answer begins with the answer.
+	rc := http.NewResponseController(w)
+	rc.SetWriteDeadline(time.Time{})
 	resp := a.pipeline.Do(ctx, t, req)
+	rc.SetWriteDeadline(time.Now().Add(a.config.Limits.RequestTimeout))
 	for name, values := range resp.Header {
 		w.Header()[name] = values
 	}
