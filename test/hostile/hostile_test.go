@@ -44,8 +44,14 @@ type deployment struct {
 // start starts a server with settings over the usual ones, and takes its state.
 func start(t *testing.T, settings ...string) *deployment {
 	t.Helper()
+	return startOn(t, "", settings...)
+}
+
+// startOn is start on PostgreSQL or, with "", on SQLite.
+func startOn(t *testing.T, postgresURL string, settings ...string) *deployment {
+	t.Helper()
 	// net/http reports panics to the log at its lowest level.
-	d := &deployment{t: t, Server: served.New(t, "", append([]string{"log.level=debug"}, settings...)...)}
+	d := &deployment{t: t, Server: served.New(t, postgresURL, append([]string{"log.level=debug"}, settings...)...)}
 	d.Start()
 	d.roots, d.about = d.Roots(), d.About()
 	d.makeCaller()
@@ -65,7 +71,7 @@ func (d *deployment) makeCaller() {
 		d.t.Fatal(err)
 	}
 	d.Must("PUT", d.vault()+"/providers/Microsoft.Authorization/roleAssignments/00000000-0000-4000-8000-000000000001?api-version=2022-04-01",
-		served.RoleAssignment("00482a5a-887f-4fb3-b363-3b7fe8e74483", d.caller.PrincipalID))
+		served.RoleAssignment(administrator, d.caller.PrincipalID))
 }
 
 // vault is the management path of the vault, behind its host.

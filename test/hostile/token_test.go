@@ -9,21 +9,16 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"database/sql"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
 	"maps"
 	"math/big"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
-	_ "modernc.org/sqlite" // the driver by which forward sets a stopped server's clock
-
-	"strongroom/test/served"
 )
 
 // isUnauthorized wants the one answer of the protocol, with a challenge by which a client finds
@@ -283,42 +278,5 @@ func TestGoodTokens(t *testing.T) {
 		if a := d.ask(request("GET /secrets/kept?api-version=7.6", authorization)); a.status != 200 {
 			t.Errorf("%.40s: got %d %s, want 200", authorization, a.status, a.body)
 		}
-	}
-}
-
-// TestExpiredToken lets a token that the server itself issued grow old, by the database's test
-// clock.
-func TestExpiredToken(t *testing.T) {
-	d := start(t, "--test-clock", "tokens.lifetime=5m")
-	old := request("GET /secrets/kept?api-version=7.6", "Authorization: Bearer "+d.token)
-	if a := d.ask(old); a.status != 200 {
-		t.Fatalf("the young token got %d %s, want 200", a.status, a.body)
-	}
-	d.Stop()
-	d.forward(6 * time.Minute)
-	d.Start()
-	a := d.ask(old)
-	d.isUnauthorized(t, a)
-	if !strings.Contains(a.body, "[TokenExpired]") {
-		t.Errorf("the old token got %s; want [TokenExpired]", a.body)
-	}
-	d.token = d.newToken(served.VaultResource)
-	if a := d.ask(d.authorized()); a.status != 200 {
-		t.Errorf("a new token got %d %s, want 200", a.status, a.body)
-	}
-	d.unchanged("an expired token")
-}
-
-// forward sets the clock of a stopped server forward.
-func (d *deployment) forward(by time.Duration) {
-	d.t.Helper()
-	file, err := sql.Open("sqlite", filepath.Join(d.Data(), "strongroom.db"))
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer file.Close()
-	_, err = file.Exec(`INSERT INTO meta (key, value) VALUES ('clock_offset_us', $1)`, fmt.Sprint(by.Microseconds()))
-	if err != nil {
-		d.t.Fatal(err)
 	}
 }
