@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"reflect"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -68,7 +70,7 @@ func decode[In any](c *Call) (In, error) {
 		return in, badBody("the body is empty; want %s", "a JSON object")
 	}
 	if err := json.Unmarshal(raw, &in, json.MatchCaseInsensitiveNames(true)); err != nil {
-		return in, describe(err)
+		return in, describe(err, reflect.TypeFor[In]())
 	}
 	if jsontext.Value(raw).Kind() == 'n' { // decodes as an object without members, which changes nothing but the date of change
 		return in, badBody("the body is null; want %s", "a JSON object")
@@ -92,9 +94,9 @@ func (c *Call) readBody() ([]byte, error) {
 	return raw, nil
 }
 
-// describe says what is wrong with a body, by the place of the fault and never by its content,
-// which may be a secret.
-func describe(err error) error {
+// describe says what is wrong with a body of a type, by the place of the fault and never by its
+// content, which may be a secret.
+func describe(err error, of reflect.Type) error {
 	if err == nil {
 		return nil
 	}
@@ -102,15 +104,51 @@ func describe(err error) error {
 		return refusal
 	}
 	if e, ok := errors.AsType[*json.SemanticError](err); ok {
-		return badBody("the value at %q has a wrong type or form", string(e.JSONPointer))
+		return badBody("the value at %q has a wrong type or form", pointerText(e.JSONPointer, of))
 	}
 	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		if errors.Is(e, jsontext.ErrDuplicateName) {
-			return badBody("the member at %q stands twice", string(e.JSONPointer))
+			return badBody("the member at %q stands twice", pointerText(e.JSONPointer, of))
 		}
 		return badBody("the body is no valid JSON at byte %d", e.ByteOffset)
 	}
 	return badBody("the body is no valid JSON%s", "")
+}
+
+// pointerText is a pointer into a body of a type, in our names: the caller's own, of tags and of members
+// that we do not know, are "…", since a value may have been written where a name belongs.
+func pointerText(pointer jsontext.Pointer, of reflect.Type) string {
+	var b strings.Builder
+	for token := range pointer.Tokens() {
+		for of != nil && of.Kind() == reflect.Pointer {
+			of = of.Elem()
+		}
+		name := "…"
+		switch {
+		case of == nil:
+		case of.Kind() == reflect.Struct:
+			name, of = member(of, token)
+		case of.Kind() == reflect.Slice:
+			name, of = token, of.Elem() // a number
+		case of.Kind() == reflect.Map:
+			of = of.Elem()
+		default:
+			of = nil
+		}
+		b.WriteString("/" + name)
+	}
+	return b.String()
+}
+
+// member is the name of a struct's member as we write it, and its type, by a name in any letter case.
+func member(of reflect.Type, token string) (string, reflect.Type) {
+	for field := range of.Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name != "" && strings.EqualFold(name, token) {
+			return name, field.Type
+		}
+	}
+	return "…", nil
 }
 
 // badBody is Azure's generic refusal of a body, with what is wrong behind it.
