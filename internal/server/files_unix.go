@@ -3,8 +3,12 @@
 package server
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"math"
+	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,4 +31,17 @@ func ownerOf(info fs.FileInfo) (uid int, ok bool) {
 		return 0, false
 	}
 	return int(st.Uid), true
+}
+
+// withholdMemory keeps what this process knows out of core dumps: none is written beside it, and where
+// a program collects dumps, which that limit does not concern, Linux leaves all memory out of them.
+func withholdMemory() error {
+	err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	if err != nil {
+		err = fmt.Errorf("set the limit of core dumps: %w", err)
+	}
+	if runtime.GOOS == "linux" {
+		err = errors.Join(err, os.WriteFile("/proc/self/coredump_filter", []byte("0"), 0)) // core(5)
+	}
+	return err
 }

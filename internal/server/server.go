@@ -62,6 +62,9 @@ func Run(ctx context.Context, o Options, ready func(Ready)) error {
 	for _, note := range o.Notes {
 		log.Debug("configuration", slog.String("decided", note))
 	}
+	if err := withholdMemory(); err != nil {
+		log.Warn("a crash may leave a core dump with keys and values", slog.Any("error", err))
+	}
 	if o.Dev && !isInitialised(ctx, o) {
 		if _, err := Init(ctx, o); err != nil {
 			return err
