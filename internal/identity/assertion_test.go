@@ -166,3 +166,40 @@ func FuzzThumbprint(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseAssertion reads a client assertion up to the question which certificate it names. Nobody
+// has one here, so that none passes.
+func FuzzParseAssertion(f *testing.F) {
+	f.Add(makeJWT(`{"alg":"PS256","typ":"JWT","x5t#S256":"x"}`, `{"exp":1}`, func(b []byte) []byte { return b }))
+	f.Add(makeJWT(`{"alg":"RS256","x5t":1,"crit":["x"],"x":{}}`, `[]`, func(b []byte) []byte { return nil }))
+	f.Add("..")
+	f.Add("a.b.c.d.e")
+	f.Fuzz(func(t *testing.T, text string) {
+		jws, ok := parseCompact(text, maxAssertion, assertionAlgorithms)
+		if !ok {
+			return
+		}
+		if strings.Count(text, ".") != 2 || len(text) > maxAssertion {
+			t.Errorf("%q passes as a compact token", text)
+		}
+		if c, reason := named(nil, jws.Signatures[0].Protected); reason == "" {
+			t.Errorf("%q names the credential %v of nobody", text, c.ID)
+		}
+	})
+}
+
+// FuzzParseCertificate reads what is registered as a certificate.
+func FuzzParseCertificate(f *testing.F) {
+	f.Add([]byte{})
+	key := testKey()
+	f.Add(selfSigned(f, key.Public(), key, time.Unix(1, 0), time.Unix(1<<33, 0)))
+	f.Fuzz(func(t *testing.T, der []byte) {
+		cert, err := parseCertificate(der)
+		if (err == nil) != (cert != nil) {
+			t.Fatalf("parseCertificate(%x) = %v, %v", der, cert, err)
+		}
+		if err == nil {
+			certificateName(cert)
+		}
+	})
+}
