@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/go-json-experiment/json"
@@ -29,7 +30,9 @@ type course struct {
 	about                       served.About
 	identityListen, debugListen string
 	secrets                     needles
-	answers                     bytes.Buffer // all that must hold no secret: refusals above all
+
+	mu      sync.Mutex
+	answers bytes.Buffer // all that must hold no secret: refusals above all; guarded by mu
 }
 
 // newCourse starts a server whose root key is derived from a passphrase, on PostgreSQL, or in a file.
@@ -37,7 +40,7 @@ func newCourse(t *testing.T, postgresURL string, more ...string) *course {
 	t.Helper()
 	c := &course{t: t, identityListen: served.FreeAddress(t), debugListen: served.FreeAddress(t)}
 	settings := append([]string{
-		"log.level=debug", "log.format=json", "identity_listen=" + c.identityListen, "debug_listen=" + c.debugListen, "audit.segment_entries=1000",
+		"log.level=debug", "log.format=json", "identity_listen=" + c.identityListen, "debug_listen=" + c.debugListen, "audit.segment_age=1m", "--test-clock",
 	}, more...)
 	if postgresURL != "" {
 		passphrase := newSecret()
@@ -78,11 +81,15 @@ func (c *course) keyFiles() {
 	}
 }
 
-// good sends a request and wants success. Its answer may hold no secret.
+// good sends a request and wants success. Its answer may hold no secret. Any goroutine may call it,
+// as bad.
 func (c *course) good(method, target, body string) []byte {
 	c.t.Helper()
-	answer := c.Must(method, target, body)
-	c.answers.Write(answer)
+	answer, err := c.Owner(method, target, body)
+	if err != nil {
+		c.t.Error(err)
+	}
+	c.keep(answer)
 	return answer
 }
 
@@ -92,8 +99,14 @@ func (c *course) bad(method, target, body string) {
 	host, path, _ := strings.Cut(target, "/")
 	status, _, answer, err := c.Call(method, host, "/"+path, body)
 	if err != nil || status < 400 {
-		c.t.Fatalf("%s %s: %d, %v: want a refusal", method, target, status, err)
+		c.t.Errorf("%s %s: %d, %v: want a refusal", method, target, status, err)
 	}
+	c.keep(answer)
+}
+
+func (c *course) keep(answer []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.answers.Write(answer)
 }
 
@@ -103,20 +116,45 @@ const (
 	graph   = "graph.localhost/v1.0/"
 )
 
-// value takes a value through every way in: stored, read, backed up, restored, and in requests that
-// fail at each stage.
-func (c *course) value(i int) {
+// values takes n values through every way in, several at once.
+func (c *course) values(n int) {
 	c.t.Helper()
-	value := "leak?/" + newSecret() + "é+ÿ\"\\"
-	c.secrets.add(fmt.Sprintf("value %d", i), value, "")
+	next := make(chan int)
+	var all sync.WaitGroup
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = "leak?/" + newSecret() + "é+ÿ\"\\"
+		c.secrets.add(fmt.Sprintf("value %d", i), texts[i], "")
+	}
+	for range 8 {
+		all.Go(func() {
+			for i := range next {
+				c.value(i, texts[i])
+			}
+		})
+	}
+	for i := range n {
+		next <- i
+	}
+	close(next)
+	all.Wait()
+}
+
+// value takes a value through all ways: stored, read, backed up, restored, and in requests that fail
+// at each stage.
+func (c *course) value(i int, value string) {
+	c.t.Helper()
 	quoted, err := json.Marshal(value)
 	if err != nil {
-		c.t.Fatal(err)
+		c.t.Error(err)
 	}
 	name := fmt.Sprintf("%ssecrets/leak-%d", vault, i)
 	set := fmt.Sprintf(`{"value":%s}`, quoted)
-	c.Must("PUT", name+version, set)
-	c.Must("GET", name+version, "")
+	for _, method := range []string{"PUT", "GET"} { // whose answers have the value
+		if _, err := c.Owner(method, name+version, set); err != nil {
+			c.t.Error(err)
+		}
+	}
 	c.good("PATCH", name+version, `{"tags":{"a":"b"}}`)
 	c.good("GET", name+"/versions"+version, "")
 	blob := c.good("POST", name+"/backup"+version, "")
@@ -285,23 +323,24 @@ func (c *course) allCovered() {
 }
 
 // store puts a text into the database of a stopped server.
-func store(t *testing.T, postgresURL, file, text string) {
-	t.Helper()
-	driver, source := "sqlite", file
+func (c *course) store(postgresURL, key, text string) {
+	c.t.Helper()
+	driver, source := "sqlite", filepath.Join(c.Data(), "strongroom.db")
 	if postgresURL != "" {
 		driver, source = "pgx", postgresURL
 	}
 	database, err := sql.Open(driver, source)
 	if err != nil {
-		t.Fatal(err)
+		c.t.Fatal(err)
 	}
 	defer database.Close()
-	if _, err := database.Exec(`INSERT INTO meta (key, value) VALUES ('planted', $1)`, text); err != nil {
-		t.Fatal(err)
+	if _, err := database.Exec(`INSERT INTO meta (key, value) VALUES ($1, $2)`, key, text); err != nil {
+		c.t.Fatal(err)
 	}
-	if postgresURL != "" { // else it is in memory for a while
-		if _, err := database.Exec(`CHECKPOINT`); err != nil {
-			t.Fatal(err)
-		}
+	if postgresURL == "" {
+		return
+	}
+	if _, err := database.Exec(`CHECKPOINT`); err != nil { // else it is in memory for a while
+		c.t.Fatal(err)
 	}
 }

@@ -68,9 +68,7 @@ func crashed(t *testing.T) *course {
 	c.Start()
 	c.checkLimits()
 	c.everyOperation()
-	for i := range 10 {
-		c.value(i)
-	}
+	c.values(10)
 	pid := c.PID()
 	if err := syscall.Kill(pid, syscall.SIGABRT); err != nil {
 		t.Fatal(err)

@@ -80,8 +80,8 @@ func (c *course) get(want int, host, path, token string) {
 		c.t.Fatalf("GET %s%s: %v, %v: %s; want %d", host, path, resp, err, body, want)
 	}
 	if want != http.StatusOK || host != served.VaultHost {
-		c.answers.Write(body)
-		fmt.Fprint(&c.answers, resp.Header)
+		c.keep(body)
+		c.keep(fmt.Append(nil, resp.Header))
 	}
 }
 
@@ -188,7 +188,7 @@ func (c *course) identity(want int, path, header, value string) {
 		c.t.Fatalf("GET %s: %v, %v: %s; want %d", path, resp, err, body, want)
 	}
 	if want != http.StatusOK {
-		c.answers.Write(body)
+		c.keep(body)
 		return
 	}
 	var got struct {
