@@ -18,10 +18,16 @@ func FuzzReadClient(f *testing.F) {
 	basic := func(s string) string { return "Basic " + base64.StdEncoding.EncodeToString([]byte(s)) }
 	const form = "grant_type=client_credentials&client_id=a&scope=https://x/.default"
 	for _, seed := range [][2]string{
-		{"", form + "&client_secret=b"}, {basic("a:b"), form}, {basic("a"), form}, {basic("%zz:b"), form}, {"Basic ***", form},
-		{basic("a:b"), form + "&client_secret=b"}, {"basic " + strings.Repeat("=", 9), form},
+		{"", form + "&client_secret=b"},
+		{basic("a:b"), form},
+		{basic("a"), form},
+		{basic("%zz:b"), form},
+		{"Basic ***", form},
+		{basic("a:b"), form + "&client_secret=b"},
+		{"basic " + strings.Repeat("=", 9), form},
 		{"", form + "&client_assertion=x&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
-		{"", form + "&client_assertion=x&client_secret=b"}, {"Bearer x", "scope=a b/.default"},
+		{"", form + "&client_assertion=x&client_secret=b"},
+		{"Bearer x", "scope=a b/.default"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
