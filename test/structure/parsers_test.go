@@ -36,7 +36,7 @@ var parsers = []struct{ of, pkg, function, target string }{
 	{"certificate", "internal/identity", "parseCertificate", "FuzzParseCertificate"},
 	{"client of a token request", "internal/login", "readClient", "FuzzReadClient"},
 	{"sealed value", "internal/envelope", "Open", "FuzzDataKeyOpen"},
-	{"data key", "internal/envelope", "OpenDataKey", "FuzzOpenDataKey"},
+	{"data keys", "internal/envelope", "OpenDataKeys", "FuzzOpenDataKey"},
 	{"audit entry", "internal/audit", "Decode", "FuzzDecode"},
 	{"journal row", "internal/db", "SplitRecords", "FuzzSplitRecords"},
 	{"audit segment", "internal/segment", "Open", "FuzzOpen"},
