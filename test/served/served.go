@@ -46,6 +46,7 @@ type Server struct {
 	cmd     *exec.Cmd
 	ended   chan struct{} // closed when the process has ended and all that it wrote is in log
 	log     *log
+	beside  int // how many others listen on its port
 	client  *http.Client
 	tls     *http.Client // made by the first Get
 	tlsOnce sync.Once
@@ -114,19 +115,22 @@ func (s *Server) connect() {
 	}}
 }
 
-// ListenBeside makes the server listen on the port of another one, at another loopback address:
-// nodes of one deployment have the same names, and the port is part of them.
+// ListenBeside makes the server listen on the port of another one, the first of its deployment, at a
+// loopback address of its own: nodes of one deployment have the same names, and the port is part of
+// them.
 func (s *Server) ListenBeside(other *Server) {
 	_, port, err := net.SplitHostPort(other.Listen)
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	other.beside++
+	at := net.JoinHostPort(fmt.Sprintf("127.0.0.%d", 1+other.beside), port)
 	for i, arg := range s.args {
 		if arg == s.Listen {
-			s.args[i] = "127.0.0.2:" + port
+			s.args[i] = at
 		}
 	}
-	s.Listen = "127.0.0.2:" + port
+	s.Listen = at
 }
 
 // Binary is the path of the built binary, or of the one that TEST_SERVER_BINARY names, such as one
