@@ -292,6 +292,7 @@ func (c *Call) refusal(ctx context.Context, err error) *apierr.Error {
 	if e, ok := apierr.As(err); ok {
 		return e
 	}
+	err = c.pipeline.DB.Classify(err)
 	level, e := slog.LevelError, apierr.New(apierr.InternalKind, "InternalServerError", "An internal error occurred. Request id: %s", c.RequestID)
 	if errors.Is(err, envelope.ErrTampered) {
 		e.Audit = TamperedData
