@@ -8,7 +8,7 @@ export GOTOOLCHAIN := local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: run build test check deps conformance torture fuzz generate cross clean bench profile
+.PHONY: run build test check deps conformance torture linear fuzz generate cross clean bench profile
 
 run: build
 	@exec bin/strongroom dev
@@ -33,6 +33,11 @@ conformance: deps build
 # The long form of the crash rounds, for a machine that has an hour.
 torture: deps build
 	@TEST_TORTURE=long CGO_ENABLED=0 go test -count=1 -timeout 90m -run 'TestCrash' ./test/crash/
+
+# The long form of the histories that are judged, of the faults that must be found in them, and of
+# rights that are given and taken: about an hour.
+linear: deps build
+	@TEST_LINEAR=long go test -count=1 -p 1 -timeout 4h ./test/linear/ ./test/nodes/
 
 fuzz:
 	@scripts/fuzz
