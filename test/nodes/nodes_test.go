@@ -6,9 +6,11 @@ package nodes
 import (
 	"fmt"
 	"os/exec"
-	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"strongroom/internal/db/dbtest"
 	"strongroom/test/served"
@@ -16,39 +18,66 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// pairs is how often a right is given and taken.
-const pairs = 200
-
 // TestGrantsCountAtOnce gives and takes a right on one node and uses it on the other: the next
-// request after the answer must see it, each time.
+// request after the answer must see it, each time. At times the node that is asked stands still
+// meanwhile, with requests in it, and its answers are held for up to two seconds.
 func TestGrantsCountAtOnce(t *testing.T) {
-	url := dbtest.NewDatabase(t)
-	first := served.New(t, url, "identity_listen="+served.FreeAddress(t))
-	first.Start()
-	second := served.New(t, url, "root_key.file="+filepath.Join(first.Data(), "root.key"))
-	second.ListenBeside(first)
-	second.Start()
+	pairs, holdEvery := times(200, 10_000), times(100, 100)
+	first, second := twoNodes(t)
 	c := newClient(t, first)
-	wrongDenials, staleAllows := 0, 0
+	wrongDenials, staleAllows, held := 0, 0, 0
 	for i := range pairs {
 		grantOn, useOn := first, second
 		if i%2 == 1 {
 			grantOn, useOn = second, first
 		}
+		hold := time.Duration(0)
+		if i%holdEvery == holdEvery/2 || i%holdEvery == holdEvery/2+1 { // one of each node
+			hold = holds[held%len(holds)]
+			held++
+		}
 		path := c.assignment(i)
-		grantOn.Must("PUT", path, c.assignmentBody)
-		if status := c.read(useOn); status != 200 {
+		if status := c.readAfter(useOn, hold, func() { grantOn.Must("PUT", path, c.assignmentBody) }); status != 200 {
 			wrongDenials++
 		}
-		grantOn.Must("DELETE", path, "")
-		if status := c.read(useOn); status != 403 {
+		if status := c.readAfter(useOn, hold, func() { grantOn.Must("DELETE", path, "") }); status != 403 {
 			staleAllows++
 		}
 	}
 	if wrongDenials+staleAllows > 0 {
 		t.Errorf("of %d pairs: %d false denials, %d stale allows; want none", pairs, wrongDenials, staleAllows)
 	}
-	t.Logf("%d pairs over two processes: %d false denials, %d stale allows", pairs, wrongDenials, staleAllows)
+	t.Logf("%d pairs over two processes, answers held in %d: %d false denials, %d stale allows", pairs, held, wrongDenials, staleAllows)
+}
+
+// holds are how long a node stands still.
+var holds = []time.Duration{100 * time.Millisecond, 500 * time.Millisecond, 2 * time.Second, 20 * time.Millisecond}
+
+// unheard bounds how long a change may wait for a node that stands still.
+const unheard = 10 * time.Second
+
+// readAfter changes something and then reads at a node. With a hold the node stands still from
+// before the change until the read has waited so long for its answer, and has requests in it that
+// came before the change: theirs is either answer.
+func (c *client) readAfter(at *served.Server, hold time.Duration, change func()) (status int) {
+	c.t.Helper()
+	if hold == 0 {
+		change()
+		return c.read(at)
+	}
+	var before sync.WaitGroup
+	defer before.Wait()
+	for range 4 {
+		before.Go(func() { at.Get(served.VaultHost, shared, c.token) })
+	}
+	syscall.Kill(at.PID(), syscall.SIGSTOP)
+	resume := func() { syscall.Kill(at.PID(), syscall.SIGCONT) }
+	defer resume()
+	late := time.AfterFunc(unheard, resume)
+	change()
+	late.Stop()
+	defer time.AfterFunc(hold, resume).Stop()
+	return c.read(at)
 }
 
 // TestSecondServerOnOneFile starts a second server over the same SQLite file.
@@ -68,6 +97,7 @@ func TestSecondServerOnOneFile(t *testing.T) {
 type client struct {
 	t              *testing.T
 	about          served.About
+	app            served.Application
 	token          string
 	assignmentBody string
 }
@@ -86,6 +116,7 @@ func newClient(t *testing.T, s *served.Server) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.app = app
 	if _, c.token, err = s.SignIn(c.about.Tenant, app.AppID, app.Secret.SecretText, served.VaultResource); err != nil {
 		t.Fatal(err)
 	}
