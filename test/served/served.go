@@ -39,6 +39,7 @@ type Server struct {
 	Listen  string   // its TLS listener
 	Metrics string   // its health and metrics listener
 	Wrapper []string // a command to start it under, such as strace
+	Path    string   // of the binary; "" is the built one
 
 	t       testing.TB
 	args    []string
@@ -173,7 +174,7 @@ func (s *Server) PID() int { return s.cmd.Process.Pid }
 // Start starts the server and waits until it is ready.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.launch()
+	s.Launch()
 	s.WaitReady()
 }
 
@@ -181,14 +182,14 @@ func (s *Server) Start() {
 func (s *Server) TryStart() error {
 	s.t.Helper()
 	had := len(s.Log())
-	s.launch()
+	s.Launch()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		select {
 		case <-s.ended:
 			return fmt.Errorf("the server ended: %s", s.Log()[had:])
 		default:
 		}
-		if s.isReady() {
+		if s.IsReady() {
 			return nil
 		}
 		time.Sleep(10 * time.Millisecond) // a poll to a deadline
@@ -196,10 +197,14 @@ func (s *Server) TryStart() error {
 	return fmt.Errorf("the server was not ready within a minute: %s", s.Log()[had:])
 }
 
-// launch starts the process.
-func (s *Server) launch() {
+// Launch starts the server and waits for nothing.
+func (s *Server) Launch() {
 	s.t.Helper()
-	args := append(append(append([]string{}, s.Wrapper...), Binary(s.t)), s.args...)
+	binary := s.Path
+	if binary == "" {
+		binary = Binary(s.t)
+	}
+	args := append(append(append([]string{}, s.Wrapper...), binary), s.args...)
 	s.cmd = exec.Command(args[0], args[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = io.Discard, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -223,12 +228,13 @@ func (s *Server) launch() {
 // WaitReady waits until the server says that it is ready.
 func (s *Server) WaitReady() {
 	s.t.Helper()
-	if !Poll(time.Minute, s.isReady) {
+	if !Poll(time.Minute, s.IsReady) {
 		s.t.Fatalf("the server was not ready within a minute: %s", s.Log())
 	}
 }
 
-func (s *Server) isReady() bool {
+// IsReady says whether the server says that it is ready.
+func (s *Server) IsReady() bool {
 	resp, err := http.Get("http://" + s.Metrics + "/readyz")
 	if err != nil {
 		return false
@@ -267,6 +273,9 @@ func (s *Server) end(signal syscall.Signal) {
 	<-s.ended
 	s.client.CloseIdleConnections()
 }
+
+// Client sends requests over the local socket, whatever their host.
+func (s *Server) Client() *http.Client { return s.client }
 
 // Call sends a request over the local socket; the host names the face.
 func (s *Server) Call(method, host, path, body string) (status int, requestID string, answer []byte, err error) {
