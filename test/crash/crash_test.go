@@ -1,28 +1,31 @@
 //go:build unix
 
-// Package crash proves that what was answered survives: it kills the server, or PostgreSQL
-// under it, at random moments under load, starts again, and compares what clients were told with
-// what is there.
+// Package crash proves that what was answered survives: under a load of every operation there is,
+// it kills and stops the server, or PostgreSQL under it, or both, at random moments, starts again,
+// and compares what clients were told with what is there.
+//
+// Each thing (a secret, a vault, an application …) is changed by one client, so that its history is
+// a sequence that a small model replays (model, kinds). A change whose answer never came may be there
+// or not; its audit entry, found by an id that the client chose, tells which, and the thing must
+// agree with it: a change without its entry is half a change, and so is an entry without its change
+// (judge). Readers meanwhile ask for what nobody changes, and must never see anything else (load).
+//
+// That the judge is no fool is shown too: seeded faults, and a power cut without syncs, must be found
+// (power, seeded).
 package crash
 
 import (
-	"bufio"
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"strongroom/internal/db/dbtest"
 	"strongroom/test/served"
@@ -30,27 +33,23 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// rounds is how often the server is killed; TEST_TORTURE=long makes it ten times as often.
-func rounds(n int) int {
-	if os.Getenv("TEST_TORTURE") == "long" {
-		return 10 * n
+// isLong says that this is "make torture".
+func isLong() bool { return os.Getenv("TEST_TORTURE") == "long" }
+
+// rounds is how many rounds there are, in the short and in the long form. A number in
+// TEST_TORTURE_ROUNDS replaces the long one.
+func rounds(short, long int) int {
+	if !isLong() {
+		return short
 	}
-	return n
+	if n, err := strconv.Atoi(os.Getenv("TEST_TORTURE_ROUNDS")); err == nil {
+		return n
+	}
+	return long
 }
 
-const writers = 8
-
 func TestCrashSQLite(t *testing.T) {
-	s := served.New(t, "")
-	for round := range rounds(20) {
-		s.Start()
-		l := newLoad(t, s, round)
-		l.run(func() { s.Kill() })
-		s.Start()
-		l.check()
-		s.Kill()
-		integrity(t, s)
-	}
+	torture(t, newScene(t, nil, ""), serverDisasters, rounds(6, 300))
 }
 
 func TestCrashPostgreSQL(t *testing.T) {
@@ -62,214 +61,158 @@ func TestCrashPostgreSQL(t *testing.T) {
 	if err := pg.CreateDatabase("crash"); err != nil {
 		t.Fatal(err)
 	}
-	s := served.New(t, pg.URL("crash"))
-	for round := range rounds(5) {
-		s.Start()
-		l := newLoad(t, s, round)
-		if round%2 == 0 {
-			l.run(func() {
-				pg.Kill()
-				if err := pg.Start(); err != nil {
-					t.Error(err)
-				}
-				// The server has to come back by itself: the next answers show it.
-				s.WaitReady()
-				s.Kill()
-			})
-		} else {
-			l.run(func() { s.Kill() })
-		}
-		s.Start()
-		l.check()
-		s.Kill()
-	}
+	torture(t, newScene(t, pg, pg.URL("crash")), append(slices.Clone(databaseDisasters), serverDisasters...), rounds(5, 100))
 }
 
-// A load is what clients did in one round and what they were told.
-type load struct {
-	t       *testing.T
-	s       *served.Server
-	round   int
-	stop    atomic.Bool
-	mu      sync.Mutex
-	told    map[string]string // "name/version" → value, of acknowledged writes
-	asked   map[string]string // hash of value → name, of all writes that were sent
-	entries map[string]bool   // request ids of answered reads and writes
-}
-
-func newLoad(t *testing.T, s *served.Server, round int) *load {
-	return &load{t: t, s: s, round: round, told: map[string]string{}, asked: map[string]string{}, entries: map[string]bool{}}
-}
-
-// run lets writers write and read until crash has crashed something.
-func (l *load) run(crash func()) {
-	var wg sync.WaitGroup
-	for w := range writers {
-		wg.Go(func() { l.write(w) })
-	}
-	// At least one answer, then a random moment.
-	deadline := time.Now().Add(30 * time.Second)
-	for l.answered() == 0 && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond) // a poll to a deadline
-	}
-	<-time.After(time.Duration(rand.IntN(300)) * time.Millisecond)
-	crash()
-	l.stop.Store(true)
-	wg.Wait()
-	if l.answered() == 0 {
-		l.t.Errorf("round %d: nothing was answered before the crash", l.round)
-	}
-}
-
-func (l *load) answered() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.told)
-}
-
-func (l *load) write(w int) {
-	name := fmt.Sprintf("s%d-%d", l.round, w)
-	for n := 0; !l.stop.Load(); n++ {
-		value := fmt.Sprintf("value-%d-%d-%d", l.round, w, n)
-		l.note(func() { l.asked[hash(value)] = name })
-		status, id, body, err := l.s.Call("PUT", served.VaultHost, "/secrets/"+name+"?api-version=7.6", fmt.Sprintf(`{"value":%q}`, value))
-		if err != nil || status != http.StatusOK {
-			<-time.After(10 * time.Millisecond) // as a client that retries
-			continue
-		}
-		var bundle struct {
-			ID string `json:"id"`
-		}
-		if err := json.Unmarshal(body, &bundle); err != nil {
-			l.t.Error(err)
-			return
-		}
-		version := bundle.ID[strings.LastIndex(bundle.ID, "/")+1:]
-		l.note(func() { l.told[name+"/"+version] = value; l.entries[id] = true })
-		status, id, body, err = l.s.Call("GET", served.VaultHost, "/secrets/"+name+"/"+version+"?api-version=7.6", "")
-		if err != nil || status == http.StatusServiceUnavailable {
-			continue
-		}
-		if status != http.StatusOK || !bytes.Contains(body, []byte(value)) {
-			l.t.Errorf("round %d: an acknowledged version reads %d: %s", l.round, status, body)
-			return
-		}
-		l.note(func() { l.entries[id] = true })
-	}
-}
-
-func (l *load) note(f func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f()
-}
-
-func hash(s string) string {
-	h := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(h[:])
-}
-
-// integrity lets SQLite's own shell look at the file.
-func integrity(t *testing.T, s *served.Server) {
+// newScene prepares a server, on SQLite or on a database of pg.
+func newScene(t testing.TB, pg *dbtest.Server, url string) *scene {
 	t.Helper()
-	out, err := exec.Command("sqlite3", filepath.Join(s.Data(), "strongroom.db"), "PRAGMA integrity_check").CombinedOutput()
+	msi := served.FreeAddress(t)
+	return &scene{t: t, pg: pg, url: url, msi: msi, s: served.New(t, url, "log.format=json", "identity_listen="+msi)}
+}
+
+// torture runs the rounds. The first goes on until each operation has succeeded, and each round goes
+// on with the server that the former has left.
+func torture(t *testing.T, sc *scene, disasters []disaster, rounds int) {
+	began := time.Now()
+	sc.s.Start()
+	ground := newGround(t, sc)
+	for round := range rounds {
+		l := ground.newLoad(round)
+		d := disasters[(round+ground.shift)%len(disasters)]
+		l.start()
+		sc.awaitWork(l)
+		d.strike(sc)
+		l.end()
+		faults, err := l.check(ground.log)
+		if err != nil {
+			t.Fatalf("round %d, %s: %v; the server's log: %s", round, d.name, err, sc.s.Log())
+		}
+		faults = append(faults, sc.errorsLogged()...)
+		if sc.pg == nil {
+			faults = append(faults, integrity(sc.s)...)
+		}
+		ground.settle(l, faults)
+		if len(faults) > 0 {
+			t.Errorf("round %d, %s: %d faults:%s", round, d.name, len(faults), describe(faults))
+		}
+		progress("round %d of %d after %s, %s: %s", round+1, rounds, time.Since(began).Round(time.Second), d.name, &ground.account)
+	}
+	if faults := ground.lookAgain(); len(faults) > 0 {
+		t.Errorf("at the end: %d faults:%s", len(faults), describe(faults))
+	}
+	t.Logf("%s", &ground.account)
+}
+
+// awaitWork waits for the first changes, in the first round for a success of each operation, and
+// then for a random moment.
+func (sc *scene) awaitWork(l *load) {
+	sc.t.Helper()
+	var missing []string
+	all := []string{"SecretSet", "SecretGet"}
+	if l.round == 0 {
+		all = documented(sc.t)
+	}
+	worked := served.Poll(2*time.Minute, func() bool {
+		missing = l.missing(all)
+		return len(missing) == 0 && l.acked.Load() > writers || l.hasFaults()
+	})
+	if !worked {
+		sc.t.Fatalf("round %d: within two minutes no client had a success of %s; faults:%s", l.round, missing, describe(l.faults))
+	}
+	pause(300)
+}
+
+// pause waits for a random time, so that what comes next strikes anywhere.
+func pause(most int) { <-time.After(time.Duration(rand.IntN(most)) * time.Millisecond) }
+
+// integrity lets SQLite's own shell look at the file, without changing it.
+func integrity(s *served.Server) []fault {
+	out, err := exec.Command("sqlite3", "-readonly", filepath.Join(s.Data(), "strongroom.db"), "PRAGMA integrity_check").CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != "ok" {
-		t.Errorf("PRAGMA integrity_check: %v: %s", err, out)
+		return []fault{faultf(wrong, "PRAGMA integrity_check: %v: %s", err, out)}
 	}
+	return nil
 }
 
-// check compares: every acknowledged write is there with its value, every version that is there
-// was asked for and can be read, and every answered request has its entry.
-func (l *load) check() {
-	l.t.Helper()
-	found := map[string]string{}
-	for w := range writers {
-		name := fmt.Sprintf("s%d-%d", l.round, w)
-		for _, version := range l.versions(name) {
-			status, _, body, err := l.s.Call("GET", served.VaultHost, "/secrets/"+name+"/"+version+"?api-version=7.6", "")
-			var bundle struct {
-				Value string `json:"value"`
-			}
-			if err != nil || status != http.StatusOK || json.Unmarshal(body, &bundle) != nil {
-				l.t.Fatalf("round %d: version %s/%s is half there: %d, %v: %s", l.round, name, version, status, err, body)
-			}
-			if l.asked[hash(bundle.Value)] != name {
-				l.t.Errorf("round %d: %s/%s holds what nobody wrote there", l.round, name, version)
-			}
-			found[name+"/"+version] = bundle.Value
-		}
-	}
-	lost := 0
-	for key, value := range l.told {
-		if found[key] != value {
-			lost++
-		}
-	}
-	if lost > 0 {
-		l.t.Errorf("round %d: %d of %d acknowledged writes are lost", l.round, lost, len(l.told))
-	}
-	l.checkEntries()
-	l.t.Logf("round %d: %d acknowledged writes, %d entries, %d versions found, %d lost", l.round, len(l.told), len(l.entries), len(found), lost)
+// A ground is a deployment through all its rounds.
+type ground struct {
+	t       testing.TB
+	client  *client
+	home    home // of the standing things; each round has a vault of its own
+	log     *follower
+	account account
+	shift   int       // which disaster comes first
+	settled []settled // of all rounds
 }
 
-func (l *load) versions(name string) (out []string) {
-	path := "/secrets/" + name + "/versions?api-version=7.6"
-	for path != "" {
-		status, _, body, err := l.s.Call("GET", served.VaultHost, path, "")
-		var page struct {
-			Value []struct {
-				ID string `json:"id"`
-			} `json:"value"`
-			NextLink string `json:"nextLink"`
+func newGround(t testing.TB, sc *scene) *ground {
+	t.Helper()
+	s := sc.s
+	g := &ground{t: t, client: newClient(s), log: newFollower(), account: account{faults: map[string]int{}}, shift: rand.IntN(64)}
+	g.home.about, g.home.msi = s.About(), sc.msi
+	for i := range 3 {
+		app, err := s.NewApplication(fmt.Sprintf("standing-%d", i))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if err != nil || status != http.StatusOK || json.Unmarshal(body, &page) != nil {
-			l.t.Fatalf("list versions: %d, %v: %s", status, err, body)
-		}
-		for _, v := range page.Value {
-			out = append(out, v.ID[strings.LastIndex(v.ID, "/")+1:])
-		}
-		_, path, _ = strings.Cut(page.NextLink, served.VaultHost)
-		if path != "" {
-			path = path[strings.Index(path, "/"):]
-		}
+		g.home.reader = app
+		g.home.members = append(g.home.members, app.PrincipalID)
 	}
-	return out
+	var identity struct{ Properties struct{ ClientID string } }
+	s.MustDecode(s.Must("PUT", served.ManagementHost+g.home.identities()+"/standing"+msiVersion, g.home.location("standing")), &identity)
+	g.home.client = identity.Properties.ClientID
+	return g
 }
 
-// checkEntries exports the audit log and looks for every answered request.
-func (l *load) checkEntries() {
-	l.t.Helper()
-	cmd := exec.Command(served.Binary(l.t), "audit", "export", "--socket", l.s.Socket())
-	out, err := cmd.Output()
+// newLoad prepares a round, which has a vault of its own: its lists stay short.
+func (g *ground) newLoad(round int) *load {
+	g.t.Helper()
+	h := g.home
+	h.vault = fmt.Sprintf("home-%d", round)
+	g.client.s.Must("PUT", served.ManagementHost+h.vaults()+"/"+h.vault+vaultVersion, h.vaultBody("home", "default"))
+	return &load{client: g.client, home: &h, round: round, settled: g.recent()}
+}
+
+// recent are settled things for readers.
+func (g *ground) recent() []settled {
+	return slices.Clone(g.settled[max(0, len(g.settled)-100):])
+}
+
+// settle closes a round.
+func (g *ground) settle(l *load, faults []fault) {
+	g.settled = append(g.settled, l.settled[min(len(l.settled), len(g.recent())):]...)
+	g.account.rounds++
+	g.account.acked += int(l.acked.Load())
+	g.account.requests = g.client.count()
+	g.account.entries = int(g.log.next - 1)
+	g.account.add(faults)
+}
+
+// lookAgain reads everything that all rounds have left.
+func (g *ground) lookAgain() (faults []fault) {
+	g.t.Helper()
+	l := &load{client: g.client, home: &g.home}
+	want := map[*thing]state{}
+	for _, s := range g.settled {
+		want[s.thing] = s.state
+	}
+	seen, faults, err := l.seeAll(slices.Collect(maps.Keys(want)))
 	if err != nil {
-		l.t.Fatalf("audit export: %v", err)
+		g.t.Fatal(err)
 	}
-	have := map[string]bool{}
-	position := int64(0)
-	lines := bufio.NewScanner(bytes.NewReader(out))
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var record struct {
-			Properties struct {
-				RequestID string `json:"requestId"`
-				Position  int64  `json:"position"`
-			} `json:"properties"`
-		}
-		if err := json.Unmarshal(lines.Bytes(), &record); err != nil {
-			l.t.Fatalf("audit export: %v: %s", err, lines.Bytes())
-		}
-		if position++; record.Properties.Position != position {
-			l.t.Fatalf("audit export: position %d follows %d", record.Properties.Position, position-1)
-		}
-		have[record.Properties.RequestID] = true
-	}
-	missing := 0
-	for id := range l.entries {
-		if !have[id] {
-			missing++
+	for x, s := range seen {
+		if s.encode() != want[x].encode() {
+			faults = append(faults, faultf(lost, "%s %s: got %s, want %s", x.kind.name, x.name, s.encode(), want[x].encode()))
 		}
 	}
-	if missing > 0 {
-		l.t.Errorf("round %d: %d of %d answered requests have no audit entry", l.round, missing, len(l.entries))
+	g.account.add(faults)
+	return faults
+}
+
+// progress prints a line on a terminal, where somebody may wait for an hour.
+func progress(format string, args ...any) {
+	if isLong() {
+		fmt.Fprintf(os.Stderr, format+"\n", args...)
 	}
 }
