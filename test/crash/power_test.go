@@ -196,3 +196,30 @@ func (u unsynced) take(t *testing.T) {
 		f.Close()
 	}
 }
+
+// A sync covers what was written before it began, no more, and nothing before it has ended.
+func TestReadTrace(t *testing.T) {
+	const write, sync = `pwrite64(9</d/s.db-wal>, ""..., 10, `, `fdatasync(9</d/s.db-wal>`
+	for _, tt := range []struct {
+		name, trace string
+		want        []span
+	}{
+		{"written", "7 " + write + "0) = 10\n", []span{{0, 10}}},
+		{"written in part", "7 " + write + "0) = 4\n", []span{{0, 4}}},
+		{"synced", "7 " + write + "0) = 10\n7 " + sync + ") = 0\n", nil},
+		{"written after the sync", "7 " + sync + ") = 0\n7 " + write + "32) = 10\n", []span{{32, 42}}},
+		{"written during the sync", "7 " + write + "0) = 10\n7 " + sync + " <unfinished ...>\n8 " + write + "10) = 10\n7 <... fdatasync resumed>) = 0\n", []span{{10, 20}}},
+		{"the sync has not ended", "7 " + write + "0) = 10\n7 " + sync + " <unfinished ...>\n", []span{{0, 10}}},
+		{"the sync has failed", "7 " + write + "0) = 10\n7 " + sync + ") = -1 EIO (Input/output error)\n", []span{{0, 10}}},
+		{"in two halves", "7 " + write + "0 <unfinished ...>\n8 +++ exited with 0 +++\n7 <... pwrite64 resumed>) = 10\n", []span{{0, 10}}},
+		{"another file", `7 pwrite64(9</d/log>, ""..., 10, 0) = 10` + "\n", nil},
+	} {
+		name := filepath.Join(t.TempDir(), "trace")
+		if err := os.WriteFile(name, []byte(tt.trace), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := readTrace(t, name)["/d/s.db-wal"]; fmt.Sprint(got) != fmt.Sprint(tt.want) {
+			t.Errorf("%s: not synced are %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
