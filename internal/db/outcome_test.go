@@ -207,6 +207,28 @@ func TestServerEndsTheConnection(t *testing.T) {
 	})
 }
 
+// A snapshot that is lost while a caller of BeginView reads is as unavailable as one of View.
+func TestServerEndsTheConnectionOfASnapshot(t *testing.T) {
+	const end = `SELECT pg_terminate_backend(pg_backend_pid())`
+	nothing := func(row db.Scanner) error { return row.Scan(new(bool)) }
+	for name, read := range map[string]func(tx *db.Tx) error{
+		"rows":      func(tx *db.Tx) error { return tx.Query(nothing, end) },
+		"a row":     func(tx *db.Tx) error { return tx.QueryRow(end).Scan(new(bool)) },
+		"no row":    func(tx *db.Tx) error { _, err := tx.Exec(end); return err },
+		"revisions": func(tx *db.Tx) error { tx.Exec(end); _, err := tx.RevisionOf("vault:none"); return err },
+	} {
+		d := dbtest.Open(t, dbtest.PostgreSQLOptions(t))
+		tx, done, err := d.BeginView(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := read(tx); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("%s of a connection that the server ends: %v, want %v", name, err, db.ErrUnavailable)
+		}
+		done()
+	}
+}
+
 func TestServerStopsAndComesBack(t *testing.T) {
 	server, err := dbtest.StartServer()
 	if err != nil {

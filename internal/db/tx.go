@@ -50,7 +50,7 @@ func (t *Tx) Exec(q string, args ...any) (int64, error) {
 	}
 	res, err := t.tx.ExecContext(t.ctx, q, args...)
 	if err != nil {
-		return 0, err
+		return 0, t.failed(err)
 	}
 	return res.RowsAffected()
 }
@@ -62,7 +62,7 @@ func (t *Tx) Query(scan func(row Scanner) error, q string, args ...any) error {
 	}
 	rows, err := t.tx.QueryContext(t.ctx, q, args...)
 	if err != nil {
-		return err
+		return t.failed(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -70,7 +70,16 @@ func (t *Tx) Query(scan func(row Scanner) error, q string, args ...any) error {
 			return err
 		}
 	}
-	return rows.Err()
+	return t.failed(rows.Err())
+}
+
+// failed puts ErrUnavailable into the chain of a reader's error that means it, whoever holds the
+// transaction. For a writer the committer does so: it decides first whether to try again.
+func (t *Tx) failed(err error) error {
+	if t.writable {
+		return err
+	}
+	return t.db.engine.wrap(err)
 }
 
 // QueryRow runs a query of at most one row.
@@ -78,8 +87,20 @@ func (t *Tx) QueryRow(q string, args ...any) Scanner {
 	if t.tx == nil {
 		return forgotten{}
 	}
-	return t.tx.QueryRowContext(t.ctx, q, args...)
+	row := t.tx.QueryRowContext(t.ctx, q, args...)
+	if t.writable {
+		return row
+	}
+	return readRow{t, row}
 }
+
+// A readRow is a row of a reader.
+type readRow struct {
+	tx  *Tx
+	row *sql.Row
+}
+
+func (r readRow) Scan(dest ...any) error { return r.tx.failed(r.row.Scan(dest...)) }
 
 // A Scanner is a row to read columns from.
 type Scanner interface{ Scan(dest ...any) error }
