@@ -49,7 +49,7 @@ func rounds(short, long int) int {
 }
 
 func TestCrashSQLite(t *testing.T) {
-	torture(t, newScene(t, nil, ""), serverDisasters, rounds(6, 300))
+	torture(t, newScene(t, nil, ""), serverDisasters, rounds(5, 300))
 }
 
 func TestCrashPostgreSQL(t *testing.T) {
@@ -61,7 +61,7 @@ func TestCrashPostgreSQL(t *testing.T) {
 	if err := pg.CreateDatabase("crash"); err != nil {
 		t.Fatal(err)
 	}
-	torture(t, newScene(t, pg, pg.URL("crash")), append(slices.Clone(databaseDisasters), serverDisasters...), rounds(5, 100))
+	torture(t, newScene(t, pg, pg.URL("crash")), append(slices.Clone(databaseDisasters), serverDisasters...), rounds(4, 100))
 }
 
 // newScene prepares a server, on SQLite or on a database of pg.
@@ -113,12 +113,12 @@ func (sc *scene) awaitWork(l *load) {
 	if l.round == 0 {
 		all = documented(sc.t)
 	}
-	worked := served.Poll(2*time.Minute, func() bool {
+	worked := served.Poll(4*time.Minute, func() bool {
 		missing = l.missing(all)
 		return len(missing) == 0 && l.acked.Load() > writers || l.hasFaults()
 	})
 	if !worked {
-		sc.t.Fatalf("round %d: within two minutes no client had a success of %s; faults:%s", l.round, missing, describe(l.faults))
+		sc.t.Fatalf("round %d: within four minutes no client had a success of %s; faults:%s", l.round, missing, describe(l.faults))
 	}
 	pause(300)
 }

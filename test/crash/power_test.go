@@ -68,8 +68,8 @@ func powerCut(t *testing.T, binary string) []fault {
 	sc.s.Wrapper = []string{"strace", "-f", "--seccomp-bpf", "-y", "-s", "0", "-qq", "-e", "signal=none", "-e", "trace=write,pwrite64,fsync,fdatasync,ftruncate", "-o", trace}
 	sc.s.Start()
 	l.start()
-	if !served.Poll(time.Minute, func() bool { return l.acked.Load() >= 50 }) {
-		t.Fatalf("%d changes were acknowledged within a minute", l.acked.Load())
+	if !served.Poll(2*time.Minute, func() bool { return l.acked.Load() >= 50 }) {
+		t.Fatalf("%d changes were acknowledged within two minutes", l.acked.Load())
 	}
 	cutPower(t, sc.s.PID())
 	l.end()
