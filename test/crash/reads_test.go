@@ -95,7 +95,8 @@ func judgeList(c *client, h *home, l list, lifeOf map[*thing]string) (faults []f
 	return faults, nil
 }
 
-// reads are the requests of readers that are about no thing. All must succeed.
+// reads are the requests of readers that are about no thing, and those that change how things are
+// sealed but nothing that can be seen. All must succeed, or get what they allow beside.
 func (h *home) reads() []request {
 	sub, role := h.subscription(), "/providers/Microsoft.Authorization/roleDefinitions"
 	out := []request{
@@ -109,6 +110,9 @@ func (h *home) reads() []request {
 		manage("MetadataEndpoints", "GET", "/metadata/endpoints?api-version=2022-09-01", ""),
 		{op: "About", method: "GET", host: "local", path: "/about"},
 		manage("AuditEntryList", "GET", "/audit/entries?limit=3", ""),
+		manage("RootKeyList", "GET", "/rootKeys", ""),
+		h.rotateDataKey(),
+		changeRootKey,
 		graph("GroupList", "GET", "groups?$top=5", ""),
 		graph("ApplicationList", "GET", "applications?$top=5", ""),
 		graph("ServicePrincipalList", "GET", "servicePrincipals?$top=5", ""),
@@ -134,6 +138,16 @@ func (h *home) reads() []request {
 	}
 	return out
 }
+
+// rotateDataKey begins to seal the round's secrets anew; one such work at a time.
+func (h *home) rotateDataKey() request {
+	r := manage("VaultDataKeyRotate", "POST", h.vaults()+"/"+h.vault+"/rotateDataKey"+vaultVersion, "")
+	r.also = http.StatusConflict
+	return r
+}
+
+// changeRootKey is refused here: nobody has given the server a new root key.
+var changeRootKey = request{op: "RootKeyChange", method: "POST", host: served.ManagementHost, path: "/rootKeys/change", also: http.StatusConflict}
 
 func login(op, path string) request {
 	return request{op: op, method: "GET", host: loginHost, path: path}
