@@ -113,6 +113,7 @@ func (h *home) reads() []request {
 		manage("RootKeyList", "GET", "/rootKeys", ""),
 		h.rotateDataKey(),
 		changeRootKey,
+		manage("Dump", "POST", "/dump", ""),
 		graph("GroupList", "GET", "groups?$top=5", ""),
 		graph("ApplicationList", "GET", "applications?$top=5", ""),
 		graph("ServicePrincipalList", "GET", "servicePrincipals?$top=5", ""),
