@@ -77,7 +77,3 @@ func (e *engine) enter() (leave func()) {
 	e.turn.Lock()
 	return e.turn.Unlock
 }
-
-// Classify puts ErrUnavailable into the chain of an error that means it, for who has read over
-// BeginView: what the other functions return is classified.
-func (d *DB) Classify(err error) error { return d.engine.wrap(err) }

@@ -215,7 +215,7 @@ func (d *DB) View(ctx context.Context, fn func(*Tx) error) error {
 		return err
 	}
 	defer done()
-	return d.engine.wrap(fn(tx))
+	return fn(tx)
 }
 
 // BeginView begins a read-only transaction that the caller ends with done. It is for the
@@ -233,10 +233,6 @@ func (d *DB) BeginView(ctx context.Context) (tx *Tx, done func(), err error) {
 	}
 	return tx, func() { stx.Rollback() }, nil
 }
-
-// Fault puts ErrUnavailable into the chain of an error that means it. It is for what a transaction of
-// BeginView met; all other ways to the database do so themselves.
-func (d *DB) Fault(err error) error { return d.engine.wrap(err) }
 
 func (d *DB) newTx(ctx context.Context, stx querier, since int64) *Tx {
 	return &Tx{

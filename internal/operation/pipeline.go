@@ -161,7 +161,6 @@ func (c *Call) run(ctx context.Context) (answer any, err error) {
 				slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
 			err = errors.New("panic")
 		}
-		err = c.pipeline.DB.Fault(err) // of the snapshot that all steps share
 	}()
 	segments, pathErr := canonical(c.request.Path)
 	c.path = "/" + strings.Join(segments, "/")
@@ -292,7 +291,6 @@ func (c *Call) refusal(ctx context.Context, err error) *apierr.Error {
 	if e, ok := apierr.As(err); ok {
 		return e
 	}
-	err = c.pipeline.DB.Classify(err)
 	level, e := slog.LevelError, apierr.New(apierr.InternalKind, "InternalServerError", "An internal error occurred. Request id: %s", c.RequestID)
 	if errors.Is(err, envelope.ErrTampered) {
 		e.Audit = TamperedData
