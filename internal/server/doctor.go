@@ -74,8 +74,10 @@ func checkListeners(cfg config.Config) (out []Finding) {
 		running = true
 	}
 	for _, l := range []struct{ key, address string }{
-		{"listen", cfg.Listen}, {"metrics_listen", cfg.MetricsListen},
-		{"identity_listen", cfg.IdentityListen}, {"debug_listen", cfg.DebugListen},
+		{"listen", cfg.Listen},
+		{"metrics_listen", cfg.MetricsListen},
+		{"identity_listen", cfg.IdentityListen},
+		{"debug_listen", cfg.DebugListen},
 	} {
 		if l.address != config.Off {
 			out = append(out, checkListener(l.key, l.address, running))

@@ -77,7 +77,9 @@ func missingNames(cfg config.Config, leaf *x509.Certificate) (missing []string) 
 	for _, f := range cfg.Families() {
 		for _, n := range []struct{ name, example string }{
 			{"*." + f.VaultSuffix, "x." + f.VaultSuffix},
-			{f.Login, f.Login}, {f.Management, f.Management}, {f.Graph, f.Graph},
+			{f.Login, f.Login},
+			{f.Management, f.Management},
+			{f.Graph, f.Graph},
 		} {
 			if leaf.VerifyHostname(n.example) != nil {
 				missing = append(missing, n.name)
