@@ -174,10 +174,10 @@ strongroom: hint: as in "strongroom run -- ./app"
 		{"completion bash x", 2, `strongroom: found "x", want nothing more
 strongroom: hint: "strongroom completion bash --help" shows what it takes
 `},
-		{"secret list --vault v --socket nowhere", 1, `strongroom: no server runs here
+		{"secret list --vault v --socket nowhere", 1, `strongroom: no server runs here: there is no socket nowhere
 strongroom: hint: start one with "strongroom dev", or name one with --socket
 `},
-		{"run -- true", 1, `strongroom: no server runs here
+		{"run -- true", 1, `strongroom: no server runs here: there is no socket .strongroom/strongroom.sock, nor /var/lib/strongroom/strongroom.sock
 strongroom: hint: start one with "strongroom dev", or name one with --socket
 `},
 	} {

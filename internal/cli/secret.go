@@ -65,8 +65,12 @@ func (a *app) secretGroup() *cobra.Command {
 			long: "Set a secret: store a new version, which becomes the latest. The value is what the file of --file\n" +
 				"or standard input holds, byte for byte, a line end included. On a terminal it is asked for.",
 			example: "  printf %s \"$PASSWORD\" | strongroom secret set db-password --vault payroll --expires 2027-01-31",
-			flags:   func(f *pflag.FlagSet) { fileFlag(f, "value"); changeFlags(f) },
-			run:     (*call).setSecret,
+			flags: func(f *pflag.FlagSet) {
+				fileFlag(f, "value")
+				changeFlags(f)
+				f.Bool("allow-empty", false, "store a value without any text, too")
+			},
+			run: (*call).setSecret,
 		},
 		{
 			use: "show NAME", short: "Show a secret with its value: the latest version unless one is named",
@@ -221,6 +225,8 @@ func (c *call) setSecret() error {
 		return err
 	case !utf8.Valid(value):
 		return failed("store binary values as base64, and say so with --content-type", "the value is no text in UTF-8")
+	case len(value) == 0 && c.text("allow-empty") != "true":
+		return failed("if an empty value is meant, say so with --allow-empty", "the value is empty: nothing was stored")
 	case bytes.HasSuffix(value, []byte("\n")):
 		c.say("the value ends in a line end, which is kept")
 	}

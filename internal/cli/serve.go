@@ -199,6 +199,9 @@ func (c *call) serve() error {
 	if err != nil {
 		return err
 	}
+	if o.Config.Log.Format == "json" { // a collector reads it, and the log says the same
+		return server.Run(c.ctx, o, func(server.Ready) {})
+	}
 	for _, note := range o.Notes {
 		c.say("%s", note)
 	}

@@ -137,7 +137,7 @@ func TestDev(t *testing.T) {
 	check(t, run(t, "", "secret", "show", "hello", "--vault", "dev", "--value-only", "--data-dir", dir), result{0, "my first secret", ""})
 	check(t, run(t, "s3cret", "secret", "set", "other", "--vault", "dev", "-o", "json", "--data-dir", dir+"x"), result{
 		1, "",
-		"strongroom: no server runs here\nstrongroom: hint: start one with \"strongroom dev\", or name one with --socket\n",
+		"strongroom: no server runs here: there is no socket " + filepath.Join(dir+"x", "strongroom.sock") + "\nstrongroom: hint: start one with \"strongroom dev\", or name one with --socket\n",
 	})
 	t.Run("run", func(t *testing.T) { runUnder(t, dir) })
 	if code := stop(); code != 0 {

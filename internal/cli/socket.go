@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -53,12 +54,17 @@ func (c *call) sockets() []socket {
 // overSocket connects to the first socket that answers.
 func (c *call) overSocket() (*client, error) {
 	var errs []error
+	var looked []string
 	for _, s := range c.sockets() {
 		conn, err := s.dial(c.ctx)
 		if err == nil {
 			conn.Close()
 			return c.useSocket(s)
 		}
+		if errors.Is(err, os.ErrPermission) {
+			return nil, failed("run it as the user who owns the server's data, or reach the server over the network with --server", "the server's socket is for another user: %w", err)
+		}
+		looked = append(looked, s.path)
 		if !errors.Is(err, os.ErrNotExist) {
 			errs = append(errs, err)
 		}
@@ -66,7 +72,7 @@ func (c *call) overSocket() (*client, error) {
 	if len(errs) > 0 {
 		return nil, failed(startHint, "no server answers: %w", errs[0])
 	}
-	return nil, failed(startHint, "no server runs here")
+	return nil, failed(startHint, "no server runs here: there is no socket %s", strings.Join(looked, ", nor "))
 }
 
 func (s socket) dial(ctx context.Context) (net.Conn, error) {

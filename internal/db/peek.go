@@ -61,6 +61,22 @@ func (d *DB) Size(ctx context.Context) (bytes int64, err error) {
 	return bytes, nil
 }
 
+// CheckFile has SQLite look at its own file; PostgreSQL does so whenever it reads a page, if it was
+// made with checksums.
+func (d *DB) CheckFile(ctx context.Context) error {
+	if d.engine.name != SQLite {
+		return nil
+	}
+	var found string
+	if err := d.reads.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&found); err != nil {
+		return d.engine.wrap(fmt.Errorf("check the database file: %w", err))
+	}
+	if found != "ok" {
+		return fmt.Errorf("the database file is damaged: %s", found)
+	}
+	return nil
+}
+
 // A Setting is one of the database's own that the durability of answers rests on.
 type Setting struct {
 	Name, Value string

@@ -118,6 +118,9 @@ func (a *app) build(ctx context.Context) error {
 	if err := a.openTLS(); err != nil {
 		return err
 	}
+	if f := checkTLS(a.config, time.Now()); !f.OK {
+		a.log.LogAttrs(ctx, slog.LevelWarn, "clients may refuse the certificate", slog.String("found", f.Found), slog.String("to_mend", f.Mend))
+	}
 	tenant := a.deployment.tenant
 	st := newStores(a.config, ring, tenant)
 	st.secrets.Watch(a.db)
@@ -183,6 +186,11 @@ func newStores(cfg config.Config, ring *envelope.Ring, tenant string) stores {
 	}
 	s.issuer = identity.NewIssuer(s.identity, cfg.Families(), cfg.Tokens.Lifetime, cfg.Tokens.KeyRotation)
 	return s
+}
+
+// prover proves all that is stored, as the scrub does, without a server around it.
+func (s stores) prover() *schedule.Scheduler {
+	return &schedule.Scheduler{Vaults: s.vaults, Secrets: s.secrets, Issuer: s.issuer, Pipeline: &operation.Pipeline{Authz: s.rights}}
 }
 
 // proveDeployment reads again, now with keys, what the keys were opened by.

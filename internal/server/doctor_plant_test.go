@@ -3,6 +3,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -19,8 +20,10 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -58,13 +61,25 @@ var faults = []planted{
 		t.Cleanup(func() { runtime.GOMAXPROCS(had) })
 	}, "GOMAXPROCS", "1", "GOMAXPROCS=2"},
 	{"no room for the ballast", func(_ *testing.T, cfg *config.Config) { cfg.Database.BallastSize = "999GiB" }, "database.ballast_size", "changes are refused", "free "},
-	{"no database", func(t *testing.T, cfg *config.Config) { remove(t, cfg.Database.Path) }, "database", "no such file", "strongroom init"},
-	{"an empty database", func(t *testing.T, cfg *config.Config) { write(t, cfg.Database.Path, "") }, "database", "initialised", "strongroom init"},
+	{"no database", func(t *testing.T, cfg *config.Config) { remove(t, cfg.Database.Path) }, "database", "no such file", "strongroom init for a new deployment"},
+	{"an empty database", func(t *testing.T, cfg *config.Config) { write(t, cfg.Database.Path, "") }, "database", "initialised", "put a dump back"},
 	{"a database of a newer release", sqlite(`UPDATE meta SET value = '99' WHERE key = 'least_reader'`), "database", "newer release", "what the error says"},
 	{"no write-ahead log", sqlite(`PRAGMA journal_mode = DELETE`), "journal_mode", "write-ahead log off", "turns the log on"},
 	{"a clock of the database that is off", sqlite(`INSERT INTO meta (key, value, row_mac) VALUES ('clock_offset_us', '-3600000000', x'')`), "clock", "off by -1h", "set-ntp true"},
-	{"a clock that was set back", sqlite(fmt.Sprintf(`INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac) VALUES ('x', '', %d, 1, x'', x'')`,
-		time.Now().Add(24*time.Hour).UnixMicro())), "clock", "set back", "set-ntp true"},
+	{"a clock that was set back", func(t *testing.T, cfg *config.Config) {
+		sqlite(`INSERT INTO meta (key, value, row_mac) VALUES ('clock_offset_us', '86400000000', x'')`)(t, cfg)
+		serveOnce(t, *cfg) // leaves a commit of tomorrow
+		sqlite(`DELETE FROM meta WHERE key = 'clock_offset_us'`)(t, cfg)
+	}, "clock", "set back", "set-ntp true"},
+	{"a row that was edited", sqlite(`UPDATE resource_groups SET location = 'elsewhere'`), "integrity", "does not match its seal", "dump"},
+	{"a row that was deleted", sqlite(`DELETE FROM resource_groups`), "integrity", "directory", "dump"},
+	{"a damaged page", damage("vaults_purge"), "integrity", "the database file is damaged", "dump"},
+	{"a database of another deployment", func(t *testing.T, cfg *config.Config) {
+		write(t, progressFile(*cfg), `{"deployment":"another"}`)
+	}, "progress", "has served the deployment another", "restore --confirm"},
+	{"a restore that nobody has confirmed", func(t *testing.T, cfg *config.Config) {
+		withApp(t, *cfg, func(a *app) error { setMeta(t, a, metaRestored, "a dump"); return nil })
+	}, "restore", "nobody has confirmed", "strongroom restore --confirm"},
 	{"an old database", func(t *testing.T, cfg *config.Config) {
 		write(t, progressFile(*cfg), fmt.Sprintf(`{"deployment":%q,"authorisation":1000,"directory":1000,"entries":1000}`, deploymentOf(t, *cfg)))
 	}, "progress", "lies behind", "strongroom restore --confirm"},
@@ -119,11 +134,50 @@ func initialise(t *testing.T, cfg config.Config) {
 	if _, err := Init(context.Background(), o); err != nil {
 		t.Fatal(err)
 	}
-	a, err := newApp(context.Background(), o, slog.New(slog.DiscardHandler))
+	serveOnce(t, cfg)
+}
+
+// serveOnce starts a node, which commits something, and stops it.
+func serveOnce(t *testing.T, cfg config.Config) {
+	t.Helper()
+	withApp(t, cfg, func(a *app) error {
+		return a.db.Append(context.Background(), audit.Entry{Operation: "Test"}.Encode())
+	})
+}
+
+func withApp(t *testing.T, cfg config.Config, fn func(*app) error) {
+	t.Helper()
+	a, err := newApp(context.Background(), Options{Config: cfg, Stderr: io.Discard}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.close()
+	defer a.close()
+	if err := fn(a); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damage overwrites the root page of an index, which nothing of an empty deployment asks.
+func damage(index string) func(t *testing.T, cfg *config.Config) {
+	return func(t *testing.T, cfg *config.Config) {
+		t.Helper()
+		out, err := exec.Command("sqlite3", cfg.Database.Path, `SELECT rootpage FROM sqlite_master WHERE name = '`+index+`'`).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.OpenFile(cfg.Database.Path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.WriteAt(bytes.Repeat([]byte{0xa5}, 4096), (page-1)*4096)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func wantFault(t *testing.T, cfg config.Config, want planted) {

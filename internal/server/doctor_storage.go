@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -20,7 +21,7 @@ import (
 func checkStorage(ctx context.Context, cfg config.Config) []Finding {
 	d, err := openWith(ctx, cfg, db.Options{}, db.Peek)
 	if err != nil {
-		return []Finding{bad("database", "mend what the error says, or run strongroom init", "%v", err)}
+		return []Finding{bad("database", mendDatabase(err), "%v", err)}
 	}
 	defer d.Close()
 	out := append([]Finding{checkSize(ctx, d)}, checkSettings(ctx, d)...)
@@ -36,7 +37,7 @@ func checkStorage(ctx context.Context, cfg config.Config) []Finding {
 		return err
 	})
 	if err != nil {
-		return append(out, bad("database", "strongroom init, with the release that serves", "%v", err))
+		return append(out, bad("database", mendDatabase(err), "%v", err))
 	}
 	out = append(out, checkClock(clock, began, volume.Last), checkVolume(cfg, volume))
 	return append(out, checkKeys(ctx, d, cfg, dep)...)
@@ -56,10 +57,35 @@ func checkKeys(ctx context.Context, d *db.DB, cfg config.Config, dep deployment)
 	out := []Finding{good(subject, "opens the keyring")}
 	d.Bind(dep.tenant, ring)
 	a := &app{config: cfg, db: d, deployment: dep, log: slog.New(slog.DiscardHandler)}
+	if err := a.checkRestored(ctx); err != nil {
+		return append(out, bad("restore", "strongroom restore --confirm", "%v", err))
+	}
 	if err := a.checkProgress(ctx); err != nil {
 		return append(out, bad("progress", "put the newest database back, or, if the old one is meant, strongroom restore --confirm", "%v", err))
 	}
-	return append(out, good("progress", "the database is as far as this node has seen it"))
+	out = append(out, good("progress", "the database is as far as this node has seen it"))
+	return append(out, checkIntegrity(ctx, d, newStores(cfg, ring, dep.tenant)))
+}
+
+// checkIntegrity proves everything that is stored, as the scrub of a server does.
+func checkIntegrity(ctx context.Context, d *db.DB, st stores) Finding {
+	const subject, mend = "integrity", "put a dump from before it back: docs/operations.md"
+	err := d.CheckFile(ctx)
+	if err == nil {
+		err = d.View(ctx, st.prover().Prove)
+	}
+	if err != nil {
+		return bad(subject, mend, "%v", err)
+	}
+	return good(subject, "every row is as it was written, and none is missing")
+}
+
+// mendDatabase never advises to begin anew where there may be something to lose.
+func mendDatabase(err error) string {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotInitialised) {
+		return "strongroom init for a new deployment; if there was one, put its database or a dump back"
+	}
+	return "mend what the error says, or put a dump back: docs/operations.md"
 }
 
 func checkSize(ctx context.Context, d *db.DB) Finding {

@@ -44,6 +44,9 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 	if !errors.Is(err, errNotInitialised) {
 		return InitReport{}, err
 	}
+	if err := checkUnserved(cfg); err != nil {
+		return InitReport{}, err
+	}
 	if cfg.RootKey.File != "" {
 		if err := os.MkdirAll(filepath.Dir(cfg.RootKey.File), 0o700); err != nil {
 			return InitReport{}, fmt.Errorf("root_key.file: %w", err)
@@ -84,6 +87,17 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 		return InitReport{}, fmt.Errorf("initialise the database: %w", err)
 	}
 	return InitReport{dep.tenant, dep.subscription, dep.group, cfg.DataDir, cfg.RootKey.File}, nil
+}
+
+// checkUnserved refuses a folder whose database was lost: a new deployment in its place would look to
+// every client as if all secrets had been deleted.
+func checkUnserved(cfg config.Config) error {
+	had, found, err := loadProgress(cfg)
+	if err == nil && found {
+		err = fmt.Errorf("this folder has served the deployment %s, and its database is gone: put a backup back (strongroom restore --from). "+
+			"If another deployment is meant, set data_dir to another folder, or remove %s first", had.Deployment, progressFile(cfg))
+	}
+	return err
 }
 
 func openDatabase(ctx context.Context, cfg config.Config, create bool) (*db.DB, error) {

@@ -29,7 +29,7 @@ type deployment struct {
 }
 
 // errNotInitialised says what to type.
-var errNotInitialised = errors.New(`the database is not initialised: run "strongroom init" first`)
+var errNotInitialised = errors.New(`the database is not initialised: run "strongroom init" first, with the same --config or --data-dir`)
 
 // readDeployment reads what the database says of itself. Before the database is bound to its keyring
 // that is not proven: it is good for opening the keyring, and has to be read again then.

@@ -91,8 +91,11 @@ func (a *app) connections() int {
 	if !known || want <= files-spareFiles {
 		return want
 	}
-	got := max(files-spareFiles, files/2)
-	a.log.LogAttrs(context.Background(), slog.LevelWarn, "fewer connections than limits.connections: raise the limit of open files (ulimit -n, LimitNOFILE)",
+	got, level := max(files-spareFiles, files/2), slog.LevelInfo
+	if got < want/2 {
+		level = slog.LevelWarn
+	}
+	a.log.LogAttrs(context.Background(), level, "fewer connections than limits.connections: raise the limit of open files (ulimit -n, LimitNOFILE)",
 		slog.Int("connections", got), slog.Int("limits.connections", want), slog.Int("open files", files))
 	return got
 }
@@ -152,7 +155,7 @@ func (a *app) health() http.Handler {
 		defer cancel()
 		if err := a.checkReady(ctx); err != nil {
 			a.log.LogAttrs(ctx, slog.LevelWarn, "not ready", slog.Any("error", err))
-			http.Error(w, "not ready: the database or the root key is out of reach", http.StatusServiceUnavailable)
+			http.Error(w, "not ready: the database or the root key is out of reach, or nothing can be stored", http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")
@@ -161,8 +164,16 @@ func (a *app) health() http.Handler {
 	return mux
 }
 
-// checkReady reads what only an open root key can verify: the current authorisation.
+// manyFailures is how many commits in a row have to fail before a server counts as one that can store
+// nothing; single ones meet conflicts. One is tried every second, by the work that is scheduled.
+const manyFailures = 3
+
+// checkReady reads what only an open root key can verify: the current authorisation. Without commits
+// nothing can be answered either, since every answer leaves an entry.
 func (a *app) checkReady(ctx context.Context) error {
+	if n := a.metrics.failing.Load(); n >= manyFailures {
+		return fmt.Errorf("the last %d commits have failed", n)
+	}
 	return a.db.View(ctx, func(tx *db.Tx) error {
 		_, err := a.pipeline.Authz.Current(tx)
 		return err

@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,7 +25,8 @@ type metrics struct {
 	records  prometheus.Histogram
 	took     prometheus.Histogram
 	tampered prometheus.Counter
-	waiting  func() int // set before the first scrape
+	waiting  func() int   // set before the first scrape
+	failing  atomic.Int64 // commits that have failed since the last that did not
 }
 
 // watchBallast adds the figures of the disk; folder is the database's.
@@ -93,6 +95,9 @@ func (m *metrics) commit(jobs, records int, took time.Duration, err error) {
 	outcome := "stored"
 	if err != nil {
 		outcome = "failed"
+		m.failing.Add(1)
+	} else {
+		m.failing.Store(0)
 	}
 	m.commits.WithLabelValues(outcome).Inc()
 	m.jobs.Observe(float64(jobs))

@@ -47,20 +47,17 @@ func (a *app) readProgress(ctx context.Context) (Progress, error) {
 
 // checkProgress refuses a database that lies behind what this node has seen.
 func (a *app) checkProgress(ctx context.Context) error {
-	b, err := os.ReadFile(progressFile(a.config))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // a new node, or one that has not served yet
-	}
-	var had Progress
-	if err == nil {
-		err = json.Unmarshal(b, &had)
-	}
-	if err != nil {
-		return fmt.Errorf("read how far the database had come: %w", err)
+	had, found, err := loadProgress(a.config)
+	if err != nil || !found {
+		return err
 	}
 	now, err := a.readProgress(ctx)
-	if err != nil || had.Deployment != now.Deployment {
-		return err // another deployment's: this folder was used before
+	if err != nil {
+		return err
+	}
+	if had.Deployment != now.Deployment {
+		return fmt.Errorf("this node has served the deployment %s, and the database is of %s. Put the right database back; if this one is meant, say so: strongroom restore --confirm",
+			had.Deployment, now.Deployment)
 	}
 	if err := a.checkVaults(ctx, had.Vaults); err != nil {
 		return err
@@ -72,6 +69,21 @@ func (a *app) checkProgress(ctx context.Context) error {
 	return fmt.Errorf("the database lies behind what this node has seen: revision %d of authorisation, %d of the directory and %d audit entries, but there were %d, %d and %d. "+
 		"Somebody has put an old state in its place. If that was you, with a dump or a backup, say so: strongroom restore --confirm",
 		now.Authorisation, now.Directory, now.Entries, had.Authorisation, had.Directory, had.Entries)
+}
+
+// loadProgress reads what this node has seen; nothing where it is new, or has not served yet.
+func loadProgress(cfg config.Config) (had Progress, found bool, err error) {
+	b, err := os.ReadFile(progressFile(cfg))
+	if errors.Is(err, os.ErrNotExist) {
+		return had, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(b, &had)
+	}
+	if err != nil {
+		return had, false, fmt.Errorf("read how far the database had come, from %s: %w. If the database is as it should be, say so: strongroom restore --confirm", progressFile(cfg), err)
+	}
+	return had, true, nil
 }
 
 // checkVaults refuses a vault that lies behind what this node has seen of it. One that is gone was
@@ -145,11 +157,17 @@ func (p Progress) store(cfg config.Config) error {
 // ConfirmRestore takes the state of the database as the right one: a dump that was restored, or a state
 // that lies behind what this node has seen. It leaves an audit entry, and the server must not run.
 func ConfirmRestore(ctx context.Context, o Options) (now Progress, err error) {
+	if o.Config.Database.Engine == string(db.SQLite) && !exists(o.Config.Database.Path) {
+		return now, fmt.Errorf("there is no database at %s: nothing was changed", o.Config.Database.Path)
+	}
 	a, err := openApp(ctx, o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return now, err
 	}
 	defer func() { err = errors.Join(err, a.db.Close()) }()
+	if a.checkRestored(ctx) == nil && a.checkProgress(ctx) == nil {
+		return now, errors.New("there is nothing to confirm: the database was not restored from a dump, and is as far as this node has seen it")
+	}
 	if now, err = a.readProgress(ctx); err != nil {
 		return now, err
 	}

@@ -15,8 +15,6 @@ import (
 	"strongroom/internal/db"
 	"strongroom/internal/dump"
 	"strongroom/internal/envelope"
-	"strongroom/internal/operation"
-	"strongroom/internal/schedule"
 )
 
 // metaRestored stands in the database from the restore of a dump until an operator confirms it, and
@@ -276,11 +274,7 @@ func (r *restorer) prove(tx *db.Tx) error {
 	if r.progress != nil {
 		r.progress("proof of everything")
 	}
-	st := newStores(r.config, r.ring, r.deployment.tenant)
-	prover := &schedule.Scheduler{
-		Vaults: st.vaults, Secrets: st.secrets, Issuer: st.issuer, Pipeline: &operation.Pipeline{Authz: st.rights},
-	}
-	if err := prover.Prove(tx); err != nil {
+	if err := newStores(r.config, r.ring, r.deployment.tenant).prover().Prove(tx); err != nil {
 		return fmt.Errorf("the dump holds what its deployment did not write, or lacks what it did; use another: %w", err)
 	}
 	sum := r.in.Trailer().SHA256
