@@ -8,7 +8,7 @@ export GOTOOLCHAIN := local
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 GO_BUILD := go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 
-.PHONY: run build test check deps conformance torture linear fuzz generate cross clean bench profile
+.PHONY: run build test check deps conformance torture linear long fuzz generate cross clean bench profile
 
 run: build
 	@exec bin/strongroom dev
@@ -35,12 +35,17 @@ conformance: deps build
 # round, and at the end the rounds, acknowledged changes, and what was lost, half there or double.
 # TORTURE_ROUNDS=20 is a slice of it.
 torture: deps build
-	@TEST_TORTURE=long TEST_TORTURE_ROUNDS=$(TORTURE_ROUNDS) go test -v -count=1 -timeout 240m ./test/crash/
+	@TEST_LONG=1 TEST_TORTURE_ROUNDS=$(TORTURE_ROUNDS) go test -v -count=1 -timeout 240m ./test/crash/
 
 # The long form of the histories that are judged, of the faults that must be found in them, and of
 # rights that are given and taken: about an hour.
 linear: deps build
-	@TEST_LINEAR=long go test -count=1 -p 1 -timeout 4h ./test/linear/ ./test/nodes/
+	@TEST_LONG=1 go test -count=1 -p 1 -timeout 4h ./test/linear/ ./test/nodes/
+
+# The other suites in their long form, one after the other: segments of five million entries, dumps of
+# 100,000 secrets, full disks and strangers for an hour, stalled databases, the search for leaks.
+long: deps build
+	@TEST_LONG=1 go test -v -count=1 -p 1 -timeout 6h ./test/archive ./test/dump ./test/disk ./test/hostile ./test/leak
 
 fuzz:
 	@scripts/fuzz

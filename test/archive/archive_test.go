@@ -26,23 +26,12 @@ import (
 	"strongroom/test/served"
 )
 
-// long says that there is an hour: five million entries instead of four thousand.
-var long = os.Getenv("TEST_TORTURE") == "long"
-
-// size picks the short or the long number.
-func size(short, many int) int {
-	if long {
-		return many
-	}
-	return short
-}
-
 // maxStored is the number of bytes that an entry may take in the database on average.
 const maxStored = 400
 
 func TestSegmentsLeave(t *testing.T) {
-	entries := size(4000, 5_000_000)
-	s := served.New(t, "", "--test-clock", "audit.segment_age=1m", fmt.Sprintf("audit.segment_entries=%d", size(1000, 200_000)))
+	entries := served.Size(4000, 5_000_000)
+	s := served.New(t, "", "--test-clock", "audit.segment_age=1m", fmt.Sprintf("audit.segment_entries=%d", served.Size(1000, 200_000)))
 	s.Start()
 	s.Must("PUT", served.VaultHost+"/secrets/a?api-version=7.6", `{"value":"x"}`)
 	fill(t, s, entries)

@@ -33,13 +33,10 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// isLong says that this is "make torture".
-func isLong() bool { return os.Getenv("TEST_TORTURE") == "long" }
-
 // rounds is how many rounds there are, in the short and in the long form. A number in
 // TEST_TORTURE_ROUNDS replaces the long one.
 func rounds(short, long int) int {
-	if !isLong() {
+	if !served.IsLong() {
 		return short
 	}
 	if n, err := strconv.Atoi(os.Getenv("TEST_TORTURE_ROUNDS")); err == nil {
@@ -212,7 +209,7 @@ func (g *ground) lookAgain() (faults []fault) {
 
 // progress prints a line on a terminal, where somebody may wait for an hour.
 func progress(format string, args ...any) {
-	if isLong() {
+	if served.IsLong() {
 		fmt.Fprintf(os.Stderr, format+"\n", args...)
 	}
 }

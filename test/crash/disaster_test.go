@@ -133,7 +133,7 @@ var databaseDisasters = []disaster{
 	}},
 	{"database stopped for longer than a request may take", func(sc *scene) {
 		stall := time.Second
-		if isLong() {
+		if served.IsLong() {
 			stall = 22 * time.Second
 		}
 		sc.freezeDatabase(stall)

@@ -39,7 +39,7 @@ func TestPowerCut(t *testing.T) {
 		}
 	})
 	for _, f := range []seed{syncsOff, syncPerCheckpoint} {
-		if f.name == syncPerCheckpoint.name && !isLong() {
+		if f.name == syncPerCheckpoint.name && !served.IsLong() {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+
+	"strongroom/test/served"
 )
 
 // A seed is a fault put into the server by replacing a part of one source file while it is built.
@@ -78,7 +80,7 @@ var seeds = []seed{
 // Each seeded fault must be found within a few rounds.
 func TestSeededFaultsAreFound(t *testing.T) {
 	for _, f := range seeds {
-		if f.long && !isLong() {
+		if f.long && !served.IsLong() {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {

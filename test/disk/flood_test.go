@@ -44,7 +44,7 @@ func TestStrangersFillNoDisk(t *testing.T) {
 	d.wantWrite("at first")
 	token := d.signIn()
 	most, within := int64(5_000), 15*time.Second
-	if os.Getenv("TEST_DISK") == "long" {
+	if served.IsLong() {
 		most, within = hour, time.Hour
 	}
 

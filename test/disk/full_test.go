@@ -260,9 +260,9 @@ func (d *deployment) holdLog() (release func()) {
 	return release
 }
 
-// rounds is how often something is done; the long form, TEST_DISK=long, does it ten times as often.
+// rounds is how often something is done; the long form does it ten times as often.
 func rounds(n int) int {
-	if os.Getenv("TEST_DISK") == "long" {
+	if served.IsLong() {
 		return 10 * n
 	}
 	return n

@@ -94,7 +94,7 @@ const slack = 10 * time.Second
 // TestDatabaseDoesNotAnswer stops PostgreSQL where it stands, for longer than a request may take.
 func TestDatabaseDoesNotAnswer(t *testing.T) {
 	timeout, stalls := 4*time.Second, []time.Duration{6 * time.Second}
-	if os.Getenv("TEST_DISK") == "long" {
+	if served.IsLong() {
 		timeout, stalls = time.Minute, []time.Duration{30 * time.Second, 90 * time.Second}
 	}
 	pg := startPostgreSQL(t)

@@ -29,9 +29,9 @@ func decode(answer []byte, to any) error {
 	return nil
 }
 
-// secretsToMake is how many there are; TEST_TORTURE=long makes it 100,000.
+// secretsToMake is how many there are; 100,000 in the long form.
 func secretsToMake() int {
-	if os.Getenv("TEST_TORTURE") == "long" {
+	if served.IsLong() {
 		return 100_000
 	}
 	return 150

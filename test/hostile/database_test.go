@@ -4,7 +4,6 @@ package hostile
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -15,9 +14,6 @@ import (
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
-
-// isLong says whether the long form was asked for.
-func isLong() bool { return os.Getenv("TEST_TORTURE") == "long" }
 
 // answeredWithin is within what time any request is answered, whatever the database does: the
 // server's request timeout in these tests, and what a slow machine adds.
@@ -160,7 +156,7 @@ func TestDatabaseRefusesStatements(t *testing.T) {
 		t.Run(fmt.Sprintf("one of %d", every), func(t *testing.T) {
 			b := newBookkeeper(t)
 			n := 30
-			if isLong() {
+			if served.IsLong() {
 				n = 1000
 			}
 			b.proxy.every.Store(every)
@@ -189,7 +185,7 @@ func TestDatabaseStalls(t *testing.T) {
 		{"longer than a request may take", "limits.request_timeout=2s", 6 * time.Second, false},
 		{"thirty seconds", "limits.request_timeout=20s", 30 * time.Second, true},
 	} {
-		if tt.long && !isLong() {
+		if tt.long && !served.IsLong() {
 			continue // it takes a minute and more
 		}
 		t.Run(tt.name, func(t *testing.T) {

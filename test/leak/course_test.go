@@ -251,7 +251,7 @@ func (c *course) changeKeys() {
 	c.good("GET", served.ManagementHost+"/rootKeys", "")
 	c.good("POST", c.about.Vault("dev")+"/rotateDataKey?api-version=2024-11-01", "")
 	if c.passphraseFile != "" {
-		if !isLong() {
+		if !served.IsLong() {
 			c.exempt = "RootKeyChange" // a passphrase costs seconds of work each time; a key in a file is changed in any case
 			return
 		}

@@ -29,12 +29,9 @@ import (
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-// isLong says whether the long form was asked for.
-func isLong() bool { return os.Getenv("TEST_TORTURE") == "long" }
-
 // values is how many values are stored.
 func values() int {
-	if isLong() {
+	if served.IsLong() {
 		return 1000
 	}
 	return 100
@@ -59,7 +56,7 @@ func nothingLeaks(t *testing.T, postgresURL, postgresDir string) {
 	c := newCourse(t, postgresURL)
 	c.everyOperation()
 	n := values()
-	if postgresURL != "" && !isLong() {
+	if postgresURL != "" && !served.IsLong() {
 		n = 30 // the short form is about the other database
 	}
 	c.values(n)

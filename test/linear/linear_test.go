@@ -19,17 +19,15 @@ package linear
 
 import (
 	"math/rand/v2"
-	"os"
 	"testing"
 	"time"
 
 	"strongroom/internal/db/dbtest"
+
+	"strongroom/test/served"
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
-
-// isLong says whether the long form runs (make linear).
-func isLong() bool { return os.Getenv("TEST_LINEAR") == "long" }
 
 // perCluster is after how many histories the processes are begun anew with an empty database.
 const perCluster = 50
@@ -43,7 +41,7 @@ func TestLinearPostgreSQL(t *testing.T) { judge(t, 3, 6, 500) }
 // judge plays histories on so many processes.
 func judge(t *testing.T, processes, short, long int) {
 	histories := short
-	if isLong() {
+	if served.IsLong() {
 		histories = long
 	}
 	var c *cluster
@@ -69,7 +67,7 @@ func judge(t *testing.T, processes, short, long int) {
 
 // held is how long a process stands still: in some histories for two seconds.
 func held(i int) time.Duration {
-	if i%20 == 1 && isLong() {
+	if i%20 == 1 && served.IsLong() {
 		return 2 * time.Second
 	}
 	return 200 * time.Millisecond

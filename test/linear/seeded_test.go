@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json"
+
+	"strongroom/test/served"
 )
 
 // hunt is in how many histories a fault must be found.
@@ -48,7 +50,7 @@ func Recall(key string) any  { v, _ := kept.Load(key); return v }
 func TestSeededFaultsAreFound(t *testing.T) {
 	t.Setenv("TEST_SERVER_BINARY", buildSabotaged(t))
 	for _, f := range faults {
-		if !isLong() && !slices.Contains(quick, f.name) {
+		if !served.IsLong() && !slices.Contains(quick, f.name) {
 			continue
 		}
 		t.Run(f.name, func(t *testing.T) {

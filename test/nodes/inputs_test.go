@@ -15,17 +15,6 @@ import (
 	"strongroom/test/served"
 )
 
-// isLong says whether the long form runs (make linear).
-func isLong() bool { return os.Getenv("TEST_LINEAR") == "long" }
-
-// times picks the short or the long number.
-func times(short, long int) int {
-	if isLong() {
-		return long
-	}
-	return short
-}
-
 // timed are the tables that no request changes, but time, or an operator. Making keys is slow.
 var timed = map[string]func(t *testing.T, changes int){
 	"signing_keys": changeSigningKeys, "audit_segments": changeSegments, "settings": changeSettings,
@@ -33,7 +22,7 @@ var timed = map[string]func(t *testing.T, changes int){
 
 // TestEveryInputCountsAtOnce changes each table of docs/architecture.md, "What a decision reads".
 func TestEveryInputCountsAtOnce(t *testing.T) {
-	changes := times(10, 500)
+	changes := served.Size(10, 500)
 	var tested []string
 	d := newDeployment(t)
 	for _, row := range inputRows {
@@ -61,7 +50,7 @@ func TestEveryInputCountsAtOnce(t *testing.T) {
 	}
 	for table, change := range timed {
 		tested = append(tested, table)
-		t.Run(table, func(t *testing.T) { change(t, times(4, 500)) })
+		t.Run(table, func(t *testing.T) { change(t, served.Size(4, 500)) })
 	}
 	slices.Sort(tested)
 	if want := documentedInputs(t); !slices.Equal(tested, want) {

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 // request after the answer must see it, each time. At times the node that is asked stands still
 // meanwhile, with requests in it, and its answers are held for up to two seconds.
 func TestGrantsCountAtOnce(t *testing.T) {
-	pairs, holdEvery := times(200, 10_000), times(100, 100)
+	pairs, holdEvery := served.Size(200, 10_000), served.Size(100, 100)
 	first, second := twoNodes(t)
 	c := newClient(t, first)
 	wrongDenials, staleAllows, held := 0, 0, 0
