@@ -241,7 +241,7 @@ func (c *Call) recheck(tx *db.Tx) error {
 	if err := c.authorise(tx); err != nil {
 		return err
 	}
-	if c.Vault.ID != vault { // the transaction has locked the old one
+	if c.Vault.ID != vault && c.Op.Writes&WritesVault != 0 { // the transaction has locked the old one
 		return apierr.Conflict("Conflict", "The vault '%s' was replaced by another of that name while the request was under way. Try again.", c.Vault.Name)
 	}
 	return nil

@@ -106,3 +106,13 @@ func countRows(t *testing.T, a *app, q string) (n int) {
 	}
 	return n
 }
+
+// A write that locks nothing of a vault does not mind that one has come to be where it goes.
+func TestGrantAtAVaultThatIsMadeMeanwhile(t *testing.T) {
+	eachApp(t, func(t *testing.T, start func(t *testing.T) *app) {
+		tr := newTranscript(t, start(t))
+		tr.vars["payroll"] = "payroll"
+		tr.paused = func() { tr.must("owner", "PUT", "management:$vaults/$payroll", payroll) }
+		tr.run("@owner PUT management:$vaults/$payroll/providers/Microsoft.Authorization/roleAssignments/de500000-0000-4000-8000-000000000009 " + grant + "\n201\n")
+	})
+}
