@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"strongroom/internal/db"
+	"strongroom/internal/durable"
 	"strongroom/internal/envelope"
 	"strongroom/internal/segment"
 )
@@ -131,10 +131,10 @@ func (a *Archive) write(tx *db.Tx, due segment.Index) (index segment.Index, dige
 	if index.Last < index.First {
 		return index, nil, nil // nothing is settled
 	}
-	if err := os.Rename(f.Name(), filepath.Join(a.Folder, a.fileName(index))); err != nil {
+	if err := durable.Rename(f.Name(), filepath.Join(a.Folder, a.fileName(index))); err != nil {
 		return index, nil, fmt.Errorf("name an audit segment: %w", err)
 	}
-	return index, digest, syncFolder(a.Folder)
+	return index, digest, nil
 }
 
 // addRows proves the rows of a range and adds their records.
@@ -326,16 +326,4 @@ const (
 // fileName sorts as the positions do, and tells deployments apart whose files lie together.
 func (a *Archive) fileName(x segment.Index) string {
 	return fmt.Sprintf("audit-%.8s-%016d-%016d%s", a.Deployment, x.First, x.Last, suffix)
-}
-
-// syncFolder makes the entry of a new file durable. Windows knows no such call and needs none.
-func syncFolder(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"filippo.io/age"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"strongroom/internal/dump"
+	"strongroom/internal/durable"
 )
 
 func (a *app) dumpSpec() spec {
@@ -212,7 +212,7 @@ func (d *dumpFile) keep() error {
 		return fmt.Errorf("keep the dump: %w", err)
 	}
 	d.file = nil
-	return syncFolder(filepath.Dir(d.name))
+	return durable.SyncFolder(filepath.Dir(d.name))
 }
 
 // discard removes what is not whole.
@@ -221,18 +221,6 @@ func (d *dumpFile) discard() {
 		d.file.Close()
 		os.Remove(d.file.Name())
 	}
-}
-
-// syncFolder makes the name of a new file durable. Windows knows no such call and needs none.
-func syncFolder(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("make the name of the dump durable: %w", err)
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // A meter shows on a terminal how far something long is. Elsewhere it is silent.

@@ -8,8 +8,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
+
+	"strongroom/internal/durable"
 )
 
 // rootFileHeader is the first line of a root key file. Each line behind it is a key in base64, the
@@ -38,7 +39,7 @@ func CreateRootKeyFile(path string) error {
 	if err := writeRootKeys(f, newKey().Reveal()); err != nil {
 		return errors.Join(fmt.Errorf("write root key file: %w", err), os.Remove(path))
 	}
-	if err := syncFolder(filepath.Dir(path)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(path)); err != nil {
 		return errors.Join(fmt.Errorf("write folder of root key file: %w", err), os.Remove(path))
 	}
 	return nil
@@ -56,18 +57,6 @@ func writeRootKeys(f *os.File, keys ...[]byte) error {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())
-}
-
-// syncFolder makes the entry of a new file durable. Windows knows no such call and needs none.
-func syncFolder(path string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 func readRootKeyText(r io.Reader) ([]byte, error) {
@@ -171,8 +160,5 @@ func replaceRootKeyFile(path string, keys [][]byte) error {
 	if err := writeRootKeys(f, keys...); err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
+	return durable.Rename(f.Name(), path)
 }

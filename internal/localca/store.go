@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"strongroom/internal/durable"
 )
 
 const (
@@ -207,22 +209,7 @@ func (s store) write(name string, mode fs.FileMode, block *pem.Block) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(f.Name(), s.path(name)); err != nil {
-		return err
-	}
-	return s.sync()
-}
-
-// sync makes renames durable. Windows cannot sync a folder, and journals renames itself.
-func (s store) sync() error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	dir, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Rename(f.Name(), s.path(name))
 }
 
 func (s store) path(name string) string { return filepath.Join(s.dir, name) }

@@ -15,6 +15,7 @@ import (
 	"strongroom/internal/audit"
 	"strongroom/internal/config"
 	"strongroom/internal/db"
+	"strongroom/internal/durable"
 	"strongroom/internal/operation"
 )
 
@@ -151,7 +152,7 @@ func (p Progress) store(cfg config.Config) error {
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(temporary)) // on a full disk its room is wanted
 	}
-	return os.Rename(temporary, progressFile(cfg))
+	return durable.Rename(temporary, progressFile(cfg))
 }
 
 // ConfirmRestore takes the state of the database as the right one: a dump that was restored, or a state

@@ -34,7 +34,7 @@ var layers = []struct {
 	{"domain", true, []string{"internal/vaults", "internal/secrets"}},
 	{"fabric", true, []string{"internal/identity", "internal/authz", "internal/audit", "internal/event", "internal/keyring"}},
 	{"ground", true, []string{
-		"internal/apierr", "internal/resource", "internal/envelope", "internal/db", "internal/segment", "internal/config",
+		"internal/durable", "internal/apierr", "internal/resource", "internal/envelope", "internal/db", "internal/segment", "internal/config",
 		"internal/localca", "internal/peer", "internal/childproxy", "internal/fair", "internal/ballast", "internal/dump",
 	}},
 }
