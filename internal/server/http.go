@@ -81,7 +81,9 @@ func (a *app) withDeadlines(h http.Handler) http.Handler {
 		now := time.Now()
 		if r.Body != http.NoBody {
 			rc.SetReadDeadline(now.Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
-			r.Body = &timedBody{r.Body, rc}
+			copied := *r                                             // the library looks at its own request's body: whether it was asked for (RFC 9110, 10.1.1)
+			copied.Body = &timedBody{r.Body, rc}
+			r = &copied
 		}
 		rc.SetWriteDeadline(now.Add(a.config.Limits.RequestTimeout))
 		if len(r.TransferEncoding) > 0 {

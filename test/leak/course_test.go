@@ -243,6 +243,7 @@ func (c *course) everyOperation() {
 	c.documents()
 	c.managedIdentity()
 	c.changeKeys()
+	c.good("POST", served.ManagementHost+"/dump", "")
 }
 
 // changeKeys gives the deployment a new root key, or a new passphrase, and a vault a new data key.

@@ -103,6 +103,7 @@ func (c *course) artefacts(postgresDir string) map[string][]byte {
 	all["log"], all["answers"] = []byte(c.Log()), c.answers.Bytes()
 	all["metrics"] = []byte(c.ReadMetrics())
 	all["audit log"] = c.auditLog()
+	all["dump"] = c.good("POST", served.ManagementHost+"/dump", "")
 	for _, profile := range []string{"heap", "goroutine", "allocs", "mutex", "block", "cmdline"} {
 		all["profile "+profile] = c.profile(profile)
 	}
