@@ -40,6 +40,7 @@ var parsers = []struct{ of, pkg, function, target string }{
 	{"audit entry", "internal/audit", "Decode", "FuzzDecode"},
 	{"journal row", "internal/db", "SplitRecords", "FuzzSplitRecords"},
 	{"audit segment", "internal/segment", "Open", "FuzzOpen"},
+	{"dump", "internal/dump", "NewReader", "FuzzRead"},
 	{"configuration", "internal/config", "Load", "FuzzLoad"},
 	{"socket table", "internal/peer", "match", "FuzzMatch"},
 }
