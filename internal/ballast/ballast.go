@@ -51,6 +51,9 @@ type Ballast struct {
 // error. A size of zero removes a file that was there, and returns nil.
 func Open(path string, size int64, log *slog.Logger) (*Ballast, error) {
 	if size == 0 {
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil // on a disk that is read-only even the removal of nothing fails
+		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("remove the ballast: %w", err)
 		}

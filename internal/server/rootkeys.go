@@ -67,7 +67,10 @@ func (r *rootKeys) read(parameters string) error {
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(append(text, parameters...))
+	h := sha256.New()
+	h.Write(text) // not joined with the parameters: a copy of the key would stay in memory
+	h.Write([]byte(parameters))
+	sum := [sha256.Size]byte(h.Sum(nil))
 	clear(text)
 	if sum == r.seen {
 		return nil
