@@ -103,7 +103,10 @@ func (a *app) serve(ctx context.Context, listeners []listener, ready func()) err
 	background, _ := errgroup.WithContext(work)
 	background.Go(func() error { return a.scheduler.Run(work) })
 	background.Go(func() error { return a.counter.Run(work, a.db, a.log) })
-	background.Go(func() error { return a.reloadOnHangup(work) })
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // before anybody is told that we serve: without it the signal ends the process
+	defer signal.Stop(hup)
+	background.Go(func() error { return a.reloadOnHangup(work, hup) })
 	background.Go(func() error { return a.remember(work) })
 	background.Go(func() error { return a.ballast.Run(work) })
 	for _, l := range listeners {
@@ -131,10 +134,7 @@ func (a *app) serve(ctx context.Context, listeners []listener, ready func()) err
 
 // reloadOnHangup reads the TLS files again at each SIGHUP; a bad pair is logged and the old one
 // stays.
-func (a *app) reloadOnHangup(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+func (a *app) reloadOnHangup(ctx context.Context, hup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
