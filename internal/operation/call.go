@@ -165,7 +165,9 @@ func (c *Call) Update(ctx context.Context, fn func(*db.Tx) error) error {
 		return err
 	}
 	defer slot.Leave()
+	before := *c
 	err = c.pipeline.DB.Update(ctx, c.Op.locks(c.Vault.ID), func(tx *db.Tx) error {
+		*c = before // a try that met a conflict has told the call of a vault and revisions that never were
 		if err := c.recheck(tx); err != nil {
 			return err
 		}

@@ -1,11 +1,16 @@
 package server
 
 import (
+	"database/sql"
 	"fmt"
 	"io"
+	"net/http"
+	"sync"
 	"testing"
 
+	"strongroom/internal/config"
 	"strongroom/internal/db"
+	"strongroom/internal/db/dbtest"
 )
 
 // A pausedBody is the body of a slow sender: before its first byte something else happens.
@@ -115,4 +120,55 @@ func TestGrantAtAVaultThatIsMadeMeanwhile(t *testing.T) {
 		tr.paused = func() { tr.must("owner", "PUT", "management:$vaults/$payroll", payroll) }
 		tr.run("@owner PUT management:$vaults/$payroll/providers/Microsoft.Authorization/roleAssignments/de500000-0000-4000-8000-000000000009 " + grant + "\n201\n")
 	})
+}
+
+// Vaults are made at once while the database refuses every fourth one as a deadlock would be. Each is
+// tried again, and knows nothing of what its lost try had made.
+func TestTriedAgainAsIfNew(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.Database = config.Database{Engine: "postgresql", URL: dbtest.NewDatabase(t), Connections: 8}
+	a := startApp(t, cfg)
+	tr := newTranscript(t, a)
+	lost := loseInsertions(t, cfg.Database.URL, "vaults")
+	var wg sync.WaitGroup
+	for i := range 120 {
+		wg.Go(func() {
+			own := *tr
+			own.headers = http.Header{}
+			if got := own.send("owner", "PUT", fmt.Sprintf("management:$vaults/payroll%d", i), payroll); got.Status != http.StatusCreated {
+				t.Errorf("vault %d: got %d %s, want 201", i, got.Status, got.Body)
+			}
+		})
+	}
+	wg.Wait()
+	if lost() < 20 {
+		t.Errorf("%d insertions were lost: the test proves nothing", lost())
+	}
+}
+
+// loseInsertions makes PostgreSQL refuse every fourth row of a table with a serialization failure,
+// which ends the transaction. lost counts them: what a sequence has given it never takes back.
+func loseInsertions(t *testing.T, url, table string) (lost func() int) {
+	t.Helper()
+	d, err := sql.Open("pgx", url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	_, err = d.Exec(`
+		CREATE SEQUENCE insertions;
+		CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF nextval('insertions') % 4 = 0 THEN RAISE EXCEPTION 'lost' USING ERRCODE = '40001'; END IF;
+			RETURN NEW;
+		END $$;
+		CREATE TRIGGER lose BEFORE INSERT ON ` + table + ` FOR EACH ROW EXECUTE FUNCTION lose()`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (n int) {
+		if err := d.QueryRow(`SELECT last_value / 4 FROM insertions`).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
 }
