@@ -129,7 +129,7 @@ func (f *Face) putAssignment(ctx context.Context, c *operation.Call, in Assignme
 	}
 	p := in.Properties
 	var out Assignment
-	err := c.Update(ctx, func(tx *db.Tx) error {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		if err := c.Require(tx, authz.Need{Action: assignmentWrite, Scope: c.Scope, Role: roleGUID(p.RoleDefinitionID)}); err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ func (f *Face) getAssignment(ctx context.Context, c *operation.Call, _ operation
 func (f *Face) deleteAssignment(ctx context.Context, c *operation.Call, _ operation.None) (Assignment, error) {
 	id := c.Param(assignmentParam)
 	var out Assignment
-	err := c.Update(ctx, func(tx *db.Tx) error {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		a, err := f.authz.Assignment(tx, c.Scope, id)
 		if isMissing(err) {
 			return absent("role assignment", id)

@@ -88,7 +88,7 @@ func (f *Face) pathDeleted(tx *db.Tx, c *operation.Call) (vaults.Vault, error) {
 }
 
 func (f *Face) purgeVault(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
-	err := c.Update(ctx, func(tx *db.Tx) error {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		v, err := f.pathDeleted(tx, c)
 		if err != nil {
 			return err

@@ -61,7 +61,7 @@ func newGroup(g vaults.ResourceGroup) Group {
 
 func (f *Face) putGroup(ctx context.Context, c *operation.Call, in GroupChange) (Group, error) {
 	var out Group
-	err := c.Update(ctx, func(tx *db.Tx) error {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		g, created, err := f.vaults.PutGroup(tx, vaults.ResourceGroup{
 			Subscription: f.subscription, Name: c.Param(groupParam), Location: in.Location, Tags: in.Tags,
 		})

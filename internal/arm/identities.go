@@ -106,7 +106,7 @@ func (f *Face) putIdentity(ctx context.Context, c *operation.Call, in IdentityCh
 		return Identity{}, err
 	}
 	var out Identity
-	err := c.Update(ctx, func(tx *db.Tx) error {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		g, err := f.vaults.Group(tx, f.subscription, c.Param(groupParam))
 		if err != nil {
 			return err
@@ -140,7 +140,7 @@ func (f *Face) getIdentity(ctx context.Context, c *operation.Call, _ operation.N
 
 // deleteIdentity leaves role assignments, as Azure does: object ids are never used again.
 func (f *Face) deleteIdentity(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
-	err := c.Update(ctx, func(tx *db.Tx) error {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		p, err := f.pathIdentity(tx, c)
 		if isMissing(err) {
 			return absent("identity", c.Param(identityParam))

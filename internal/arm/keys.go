@@ -109,7 +109,7 @@ func (f *Face) changeRootKey(ctx context.Context, c *operation.Call, _ operation
 	if err != nil {
 		return out, err
 	}
-	err = c.Update(ctx, func(tx *db.Tx) error {
+	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		if err := keyring.Change(tx, f.tenant, tx.Ring(), id); err != nil {
 			return err
 		}
@@ -120,7 +120,7 @@ func (f *Face) changeRootKey(ctx context.Context, c *operation.Call, _ operation
 }
 
 func (f *Face) rotateDataKey(ctx context.Context, c *operation.Call, _ operation.None) (Vault, error) {
-	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, bool, error) {
+	return f.updateVault(ctx, c, func(c *operation.Call, tx *db.Tx) (vaults.Vault, bool, error) {
 		have, err := f.existingVault(tx, c)
 		if err != nil {
 			return vaults.Vault{}, false, err

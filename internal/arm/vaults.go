@@ -77,7 +77,7 @@ func (f *Face) putVault(ctx context.Context, c *operation.Call, in VaultChange) 
 		c.AuditAs("VaultRecover")
 	}
 	id := vaults.NewID() // before the transaction, so that an unknown outcome can be looked up
-	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, bool, error) { return store(tx, c, id, in) })
+	return f.updateVault(ctx, c, func(c *operation.Call, tx *db.Tx) (vaults.Vault, bool, error) { return store(tx, c, id, in) })
 }
 
 // storeVault decides between creation and change by what the transaction sees. PUT describes the
@@ -110,7 +110,7 @@ func (f *Face) patchVault(ctx context.Context, c *operation.Call, in VaultChange
 	if p := in.Properties; p != nil && p.CreateMode != nil && !strings.EqualFold(*p.CreateMode, "default") {
 		return Vault{}, apierr.BadRequest("InvalidParameter", "The property \"createMode\" is '%s'; want default, since PATCH makes and recovers nothing.", *p.CreateMode)
 	}
-	return f.updateVault(ctx, c, func(tx *db.Tx) (vaults.Vault, bool, error) {
+	return f.updateVault(ctx, c, func(c *operation.Call, tx *db.Tx) (vaults.Vault, bool, error) {
 		have, err := f.existingVault(tx, c)
 		if err != nil {
 			return vaults.Vault{}, false, err
@@ -122,10 +122,10 @@ func (f *Face) patchVault(ctx context.Context, c *operation.Call, in VaultChange
 
 // updateVault runs a change and answers the vault as it is then. The audit entry is made behind
 // fn, in the same transaction, and so names a vault that fn made.
-func (f *Face) updateVault(ctx context.Context, c *operation.Call, fn func(*db.Tx) (vaults.Vault, bool, error)) (Vault, error) {
+func (f *Face) updateVault(ctx context.Context, c *operation.Call, fn func(*operation.Call, *db.Tx) (vaults.Vault, bool, error)) (Vault, error) {
 	var out Vault
-	err := c.Update(ctx, func(tx *db.Tx) error {
-		v, created, err := fn(tx)
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
+		v, created, err := fn(c, tx)
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (f *Face) vaultWire(tx *db.Tx, c *operation.Call) (func(vaults.Vault) Vault
 }
 
 func (f *Face) deleteVault(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
-	err := c.Update(ctx, func(tx *db.Tx) error {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		v, err := f.pathVault(tx, c)
 		if isMissing(err) {
 			return absent("vault", c.Param(vaultParam))

@@ -110,7 +110,7 @@ func (f *face) setSecret(ctx context.Context, c *operation.Call, in SecretSet) (
 	version := secrets.NewVersion()
 	c.Served("secrets", n, version, false)
 	var s secrets.Secret
-	err = c.Update(ctx, func(tx *db.Tx) (err error) {
+	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
 		s, err = f.secrets.Set(tx, c.Vault, n, version, d)
 		return err
 	})
@@ -147,7 +147,7 @@ func (f *face) updateSecret(ctx context.Context, c *operation.Call, in SecretUpd
 		return SecretItem{}, err
 	}
 	var s secrets.Secret
-	err = c.Update(ctx, func(tx *db.Tx) (err error) {
+	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
 		s, err = f.secrets.Update(tx, c.Vault, n, c.Param(secretVersion), p)
 		c.Served("secrets", n, s.Version, c.Param(secretVersion) != "")
 		return err
@@ -161,7 +161,7 @@ func (f *face) deleteSecret(ctx context.Context, c *operation.Call, _ operation.
 		return DeletedSecretItem{}, err
 	}
 	var d secrets.Deleted
-	err = c.Update(ctx, func(tx *db.Tx) (err error) {
+	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
 		d, err = f.secrets.Delete(tx, c.Vault, n)
 		return err
 	})
@@ -187,7 +187,7 @@ func (f *face) recoverSecret(ctx context.Context, c *operation.Call, _ operation
 		return SecretItem{}, err
 	}
 	var s secrets.Secret
-	err = c.Update(ctx, func(tx *db.Tx) (err error) {
+	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
 		s, err = f.secrets.Recover(tx, c.Vault, n)
 		return err
 	})
@@ -199,7 +199,7 @@ func (f *face) purgeSecret(ctx context.Context, c *operation.Call, _ operation.N
 	if err != nil {
 		return operation.None{}, err
 	}
-	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error { return f.secrets.Purge(tx, c.Vault, n, c.IsSystem()) })
+	return operation.None{}, c.Update(ctx, func(c *operation.Call, tx *db.Tx) error { return f.secrets.Purge(tx, c.Vault, n, c.IsSystem()) })
 }
 
 func (f *face) backupSecret(ctx context.Context, c *operation.Call, _ operation.None) (BackupBlob, error) {
@@ -226,7 +226,7 @@ func (f *face) restoreSecret(ctx context.Context, c *operation.Call, in BackupBl
 	}
 	c.Served("secrets", a.Name, "", false)
 	var s secrets.Secret
-	err = c.Update(ctx, func(tx *db.Tx) (err error) {
+	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
 		s, err = f.secrets.Restore(tx, c.Vault, a, c.BaseURL()+"/secrets/"+a.Name)
 		return err
 	})

@@ -103,7 +103,7 @@ type NewApplication struct {
 
 func (f *face) createApplication(ctx context.Context, c *operation.Call, in NewApplication) (Application, error) {
 	var a identity.Application
-	err := c.Update(ctx, func(tx *db.Tx) (err error) {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
 		a, err = f.store.CreateApplication(tx, in.DisplayName)
 		return err
 	})
@@ -166,7 +166,7 @@ func (f *face) deleteApplication(ctx context.Context, c *operation.Call, _ opera
 
 // change runs fn over the application of the path, for a caller who may act as anybody.
 func (f *face) change(ctx context.Context, c *operation.Call, fn func(*db.Tx, identity.Application) error) error {
-	return c.Update(ctx, func(tx *db.Tx) error {
+	return c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		if err := requireOwner(tx, c); err != nil {
 			return err
 		}

@@ -60,7 +60,7 @@ func (f *face) createGroup(ctx context.Context, c *operation.Call, in NewGroup) 
 		return Group{}, apierr.BadRequest("Request_BadRequest", "Want a security group: mailEnabled false and securityEnabled true.")
 	}
 	var p identity.Principal
-	err := c.Update(ctx, func(tx *db.Tx) (err error) {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
 		p, err = f.store.CreateGroup(tx, in.DisplayName)
 		return err
 	})
@@ -95,7 +95,7 @@ func (f *face) getGroup(ctx context.Context, c *operation.Call, _ operation.None
 }
 
 func (f *face) deleteGroup(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
-	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error {
+	return operation.None{}, c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		if err := requireOwner(tx, c); err != nil {
 			return err
 		}
@@ -165,7 +165,7 @@ func (f *face) removeMember(ctx context.Context, c *operation.Call, _ operation.
 
 // changeMembers runs fn over the group of the path, for a caller who may act as anybody.
 func (f *face) changeMembers(ctx context.Context, c *operation.Call, fn func(*db.Tx, string) error) error {
-	return c.Update(ctx, func(tx *db.Tx) error {
+	return c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		if err := requireOwner(tx, c); err != nil {
 			return err
 		}

@@ -64,7 +64,7 @@ type NewServicePrincipal struct {
 
 func (f *face) createServicePrincipal(ctx context.Context, c *operation.Call, in NewServicePrincipal) (ServicePrincipal, error) {
 	var p identity.Principal
-	err := c.Update(ctx, func(tx *db.Tx) (err error) {
+	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
 		p, err = f.store.CreateServicePrincipal(tx, in.AppID)
 		return err
 	})
@@ -140,7 +140,7 @@ func (f *face) updateServicePrincipal(ctx context.Context, c *operation.Call, in
 	if in.Enabled == nil {
 		return operation.None{}, apierr.BadRequest("Request_BadRequest", "accountEnabled: want true or false; nothing else can be changed.")
 	}
-	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error {
+	return operation.None{}, c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		if err := requireOwner(tx, c); err != nil {
 			return err
 		}
@@ -153,7 +153,7 @@ func (f *face) updateServicePrincipal(ctx context.Context, c *operation.Call, in
 }
 
 func (f *face) deleteServicePrincipal(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
-	return operation.None{}, c.Update(ctx, func(tx *db.Tx) error {
+	return operation.None{}, c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
 		if err := requireOwner(tx, c); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package operation
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -153,9 +154,11 @@ func (c *Call) ViewNow(ctx context.Context, fn func(*db.Tx) error) error {
 
 // Update runs fn in a transaction whose commit holds the operation's audit entry too. Before fn,
 // authorisation and the vault are looked at again if they have changed since the request was
-// authorised. A handler calls it once, last. fn may run more than once. On a full disk it is refused
-// without a try.
-func (c *Call) Update(ctx context.Context, fn func(*db.Tx) error) error {
+// authorised. A handler calls it once, last. On a full disk it is refused without a try.
+//
+// fn may run more than once, and still run when the caller's time is over. So each try has a call of
+// its own to look at and to tell what it did, and c becomes that of the last one.
+func (c *Call) Update(ctx context.Context, fn func(*Call, *db.Tx) error) error {
 	c.end()
 	if err := c.checkSpace(); err != nil {
 		return err
@@ -165,19 +168,23 @@ func (c *Call) Update(ctx context.Context, fn func(*db.Tx) error) error {
 		return err
 	}
 	defer slot.Leave()
-	before := *c
+	before, last := *c, c
 	err = c.pipeline.DB.Update(ctx, c.Op.locks(c.Vault.ID), func(tx *db.Tx) error {
-		*c = before // a try that met a conflict has told the call of a vault and revisions that never were
-		if err := c.recheck(tx); err != nil {
+		try := before
+		last = &try
+		if err := try.recheck(tx); err != nil {
 			return err
 		}
-		if err := fn(tx); err != nil {
+		if err := fn(&try, tx); err != nil {
 			return err
 		}
-		entry := c.entry(c.success(), "")
+		entry := try.entry(try.success(), "")
 		tx.Record(entry.Encode())
 		return nil
 	})
+	if !errors.Is(err, db.ErrUnavailable) { // after it a try may still run
+		*c = *last
+	}
 	c.committed = err == nil
 	return err
 }
