@@ -218,7 +218,8 @@ type Limits struct {
 	// The largest number of concurrent requests on one HTTP/2 connection.
 	ConcurrentStreams int `yaml:"concurrent_streams" default:"250" range:"1..10000"`
 
-	// The largest number of open connections; further ones wait to be accepted.
+	// The largest number of open connections. Beyond it the one that has asked nothing for longest, and
+	// for a second at least, is ended for a new one; where there is none, the new one waits.
 	Connections int `yaml:"connections" default:"20000" range:"10..1000000"`
 
 	// Requests without a valid token that one address (of IPv6, one /64) may send in a second;

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"sync"
 	"time"
 
 	"strongroom/internal/config"
@@ -132,7 +131,8 @@ func (a *app) httpServer(h http.Handler) *http.Server {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, connKey{}, bare(c))
 		},
-		ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		ConnState: turned,
+		ErrorLog:  slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 	}
 }
 
@@ -178,55 +178,6 @@ func (a *app) checkReady(ctx context.Context) error {
 		_, err := a.pipeline.Authz.Current(tx)
 		return err
 	})
-}
-
-// limited bounds the open connections of a listener: further ones wait to be accepted.
-func limited(l net.Listener, n int) net.Listener {
-	return &limitedListener{Listener: l, slots: make(chan struct{}, n), closed: make(chan struct{})}
-}
-
-type limitedListener struct {
-	net.Listener
-	slots  chan struct{}
-	closed chan struct{}
-	once   sync.Once
-}
-
-func (l *limitedListener) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
-	}
-	return &limitedConn{Conn: c, release: sync.OnceFunc(func() { <-l.slots })}, nil
-}
-
-func (l *limitedListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-type limitedConn struct {
-	net.Conn
-	release func()
-}
-
-// bare is the connection as the system knows it, by which its peer is found out.
-func bare(c net.Conn) net.Conn {
-	if l, ok := c.(*limitedConn); ok {
-		return l.Conn
-	}
-	return c
-}
-
-func (c *limitedConn) Close() error {
-	defer c.release()
-	return c.Conn.Close()
 }
 
 // socketOwner says whether the process at the other end of the local socket runs as this
