@@ -22,6 +22,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strings"
 	"time"
 	"unicode"
@@ -84,9 +85,10 @@ type field struct {
 	num  *int64
 }
 
-// fields lists the members by ascending tag. Tags are never reused.
-func (e *Entry) fields(arrived, took, pinned *int64) []field {
-	return []field{
+// fields lists the members by ascending tag. Tags are never reused. It is an array, so that a hot path
+// has it on the stack.
+func (e *Entry) fields(arrived, took, pinned *int64) [39]field {
+	return [...]field{
 		{1, nil, arrived},
 		{2, nil, took},
 		{3, &e.RequestID, nil},
@@ -137,18 +139,13 @@ func (e Entry) Encode() []byte {
 	}
 	b := append(make([]byte, 0, 384), formatVersion)
 	for _, f := range e.fields(&arrived, &took, &pinned) {
-		var v []byte
 		switch {
 		case f.num != nil && *f.num > 0:
-			v = binary.AppendUvarint(nil, uint64(*f.num))
+			b = append(b, f.tag, byte(uvarintLen(uint64(*f.num))))
+			b = binary.AppendUvarint(b, uint64(*f.num))
 		case f.text != nil && *f.text != "":
-			v = packText(*f.text)
-		default:
-			continue
+			b = appendText(append(b, f.tag), *f.text)
 		}
-		b = append(b, f.tag)
-		b = binary.AppendUvarint(b, uint64(len(v)))
-		b = append(b, v...)
 	}
 	return b
 }
@@ -195,22 +192,49 @@ func (f field) set(v []byte) (err error) {
 	return err
 }
 
-func packText(s string) []byte {
-	if raw, ok := unhex(s); ok && len(s) == 32 {
-		return append([]byte{'h'}, raw...)
+// uvarintLen is how many bytes a number takes as a uvarint: seven bits in each.
+func uvarintLen(n uint64) int { return max(1, (bits.Len64(n)+6)/7) }
+
+// appendText appends a text's length and its value, in the shortest form that brings it back.
+func appendText(b []byte, s string) []byte {
+	form := byte('t')
+	switch {
+	case len(s) == 32 && isHex(s):
+		form = 'h'
+	case len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' &&
+		isHex(s[:8]) && isHex(s[9:13]) && isHex(s[14:18]) && isHex(s[19:23]) && isHex(s[24:]):
+		form = 'g'
 	}
-	if len(s) == 36 && s[8] == '-' && s[13] == '-' && s[18] == '-' && s[23] == '-' {
-		if raw, ok := unhex(strings.ReplaceAll(s, "-", "")); ok && len(raw) == 16 {
-			return append([]byte{'g'}, raw...)
+	if form == 't' {
+		b = binary.AppendUvarint(b, uint64(1+len(s)))
+		return append(append(b, form), s...)
+	}
+	b = append(b, 1+16, form)
+	for i := 0; i < len(s); i += 2 {
+		if s[i] == '-' {
+			i++
 		}
+		b = append(b, nibble(s[i])<<4|nibble(s[i+1]))
 	}
-	return append([]byte{'t'}, s...)
+	return b
 }
 
-// unhex decodes lower-case hexadecimal only: upper case would not come back as it was.
-func unhex(s string) ([]byte, bool) {
-	raw, err := hex.DecodeString(s)
-	return raw, err == nil && strings.ToLower(s) == s
+// isHex wants lower case only: upper case would not come back as it was.
+func isHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+// nibble is the value of a digit that isHex has seen.
+func nibble(c byte) byte {
+	if c >= 'a' {
+		return c - 'a' + 10
+	}
+	return c - '0'
 }
 
 func unpackText(v []byte) (string, error) {
@@ -226,6 +250,16 @@ func unpackText(v []byte) (string, error) {
 	return "", errors.New("want a text")
 }
 
+// isPlain says whether s is printable ASCII, as nearly all text is.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
 // cut stands at the end of text that was longer than its limit.
 const cut = "..."
 
@@ -233,6 +267,9 @@ const cut = "..."
 // control characters, no line separators, and nothing that turns the direction of writing, by which
 // a line can be made to look like another. What was cut shows it.
 func Clean(s string, limit int) string {
+	if len(s) <= limit && isPlain(s) {
+		return s
+	}
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == utf8.RuneError {
 			return '?'

@@ -2,7 +2,6 @@ package identity
 
 import (
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,18 +68,15 @@ func ResourceFamily(fs resource.Families, asked string, login resource.Family) (
 	return "", resource.Family{}, false
 }
 
-// audienceForm is "https://host[:port][/]" and nothing more, in lower case.
-var audienceForm = regexp.MustCompile(`^https://([a-z0-9.-]{1,253})(?::([0-9]{1,5}))?/?$`)
-
+// splitAudience takes "https://host[:port][/]" apart, and nothing that has more; the host is in lower
+// case.
 func splitAudience(aud string) (host, port string, ok bool) {
-	if strings.ContainsFunc(aud, func(r rune) bool { return r > '~' }) {
-		return "", "", false // lower case would turn some of them into ASCII
-	}
-	m := audienceForm.FindStringSubmatch(strings.ToLower(aud))
-	if m == nil {
+	const scheme = "https://"
+	if len(aud) < len(scheme) || !strings.EqualFold(aud[:len(scheme)], scheme) {
 		return "", "", false
 	}
-	return m[1], m[2], true
+	host, port, ok = resource.SplitHost(strings.TrimSuffix(aud[len(scheme):], "/"))
+	return strings.ToLower(host), strings.TrimPrefix(port, ":"), ok
 }
 
 func isPortOf(f resource.Family, port string) bool {

@@ -311,7 +311,7 @@ func (c *Call) refusal(ctx context.Context, err error) *apierr.Error {
 
 // respond builds the answer; err has precedence over the value.
 func (c *Call) respond(ctx context.Context, answer any, err error) *Response {
-	h := http.Header{}
+	h := make(http.Header, 16) // nearly all answers have fewer
 	c.table.Face.Headers(c, h)
 	h["X-Ms-Request-Id"] = []string{c.RequestID}
 	if c.correlation != "" {

@@ -56,11 +56,10 @@ type Families []Family
 // is not compared: a forwarded port is the deployment's business. What is no host name with at
 // most a port is nobody's: parts of it come back in ids, links and the challenge.
 func (fs Families) Resolve(host string) (Host, bool) {
-	m := hostHeader.FindStringSubmatch(host)
-	if m == nil || !isPort(m[2]) {
+	name, port, ok := SplitHost(host)
+	if !ok {
 		return Host{}, false
 	}
-	name, port := m[1], m[2]
 	lower := strings.ToLower(strings.TrimSuffix(name, "."))
 	for _, f := range fs {
 		h := Host{Family: f, Text: strings.TrimSuffix(host, ":443")}
@@ -73,7 +72,7 @@ func (fs Families) Resolve(host string) (Host, bool) {
 			h.Face = Graph
 		case strings.HasSuffix(lower, "."+f.VaultSuffix):
 			label := name[:len(lower)-len(f.VaultSuffix)-1]
-			if !vaultName.MatchString(label) {
+			if !isVaultLabel(label) {
 				return Host{}, false
 			}
 			h.Face, h.Vault, h.Suffix = Vault, label, name[len(label)+1:]+port
@@ -85,18 +84,37 @@ func (fs Families) Resolve(host string) (Host, bool) {
 	return Host{}, false
 }
 
-// isPort says whether s is empty or a colon and a port number.
-func isPort(s string) bool {
-	if s == "" {
-		return true
+// SplitHost takes a host apart: a name of 1 to 254 characters of [0-9a-zA-Z.-], since lower-casing
+// others changes their length, and its port with the colon, or "".
+func SplitHost(host string) (name, port string, ok bool) {
+	name = host
+	if i := strings.IndexByte(host, ':'); i >= 0 {
+		name, port = host[:i], host[i:]
+		if _, err := strconv.ParseUint(port[1:], 10, 16); err != nil || len(port) > len(":65535") {
+			return "", "", false
+		}
 	}
-	_, err := strconv.ParseUint(s[1:], 10, 16)
-	return err == nil
+	return name, port, len(name) >= 1 && len(name) <= 254 && isName(name, ".-")
 }
+
+// isName says whether s has only ASCII letters, digits and the others.
+func isName(s, others string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		case strings.IndexByte(others, c) < 0:
+			return false
+		}
+	}
+	return true
+}
+
+// isVaultLabel says whether s can be the first label of a vault's host.
+func isVaultLabel(s string) bool { return len(s) >= 1 && len(s) <= 63 && isName(s, "-") }
 
 func isRegional(host, login string) bool {
 	label, ok := strings.CutSuffix(host, "."+login)
-	return ok && vaultName.MatchString(label)
+	return ok && isVaultLabel(label)
 }
 
 // authority prints a host name with the family's port, which 443 is left out of.
@@ -159,13 +177,8 @@ func isPublicSuffix(s string) bool {
 	return s == "vault.azure.net" || s == "vault.azure.cn" || s == "vault.usgovcloudapi.net"
 }
 
-var (
-	// hostHeader takes a host header apart: a name of ASCII characters, since lower-casing others
-	// changes their length, and perhaps a colon and a port.
-	hostHeader = regexp.MustCompile(`^([0-9a-zA-Z.-]{1,254})(:[0-9]{1,5})?$`)
-	vaultName  = regexp.MustCompile(`^[0-9a-zA-Z-]{1,63}$`)
-	hostName   = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-)
+// hostName is a name as configuration may have it.
+var hostName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // VaultHost is the host of a vault of the family, for work that does not come by a wire.
 func (f Family) VaultHost(vault string) Host {

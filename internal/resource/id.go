@@ -84,14 +84,11 @@ func isASCII(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
-var (
-	objectName = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
-	newVault   = regexp.MustCompile(`^[a-zA-Z][0-9a-zA-Z-]{1,22}[0-9a-zA-Z]$`)
-)
+var newVault = regexp.MustCompile(`^[a-zA-Z][0-9a-zA-Z-]{1,22}[0-9a-zA-Z]$`)
 
 // IsObjectName says whether s can name a secret, key or certificate: 1 to 127 characters of
 // [0-9a-zA-Z-] (Key Vault REST, "Objects, identifiers, and versioning").
-func IsObjectName(s string) bool { return objectName.MatchString(s) }
+func IsObjectName(s string) bool { return len(s) >= 1 && len(s) <= 127 && isName(s, "-") }
 
 // IsVaultName says whether a vault may be created under s: 3 to 24 characters of
 // [0-9a-zA-Z-], begins with a letter, ends with a letter or digit, no two hyphens in a row.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"time"
 
 	"strongroom/internal/operation"
@@ -59,6 +58,9 @@ func (a *app) serveManaged(w http.ResponseWriter, r *http.Request) {
 	a.do(w, r, a.managed, req)
 }
 
+// tlsNames are the versions that the listener speaks, as Azure's log has them.
+var tlsNames = map[uint16]string{tls.VersionTLS12: "TLS1_2", tls.VersionTLS13: "TLS1_3"}
+
 func newRequest(r *http.Request, host resource.Host) *operation.Request {
 	req := &operation.Request{
 		Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Header: r.Header, Body: r.Body, Host: host,
@@ -67,8 +69,7 @@ func newRequest(r *http.Request, host resource.Host) *operation.Request {
 		req.Address = addr.Addr()
 	}
 	if r.TLS != nil {
-		// "TLS 1.3" is TLS1_3 in Azure's log.
-		req.TLS = strings.NewReplacer(" ", "", ".", "_").Replace(tls.VersionName(r.TLS.Version))
+		req.TLS = tlsNames[r.TLS.Version]
 	}
 	return req
 }
