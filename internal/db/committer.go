@@ -403,7 +403,11 @@ func (d *DB) storeJournal(tx *Tx, id string) error {
 	if len(tx.records) == 0 {
 		return nil
 	}
-	var b []byte
+	size := 0
+	for _, r := range tx.records {
+		size += binary.MaxVarintLen32 + len(r)
+	}
+	b := make([]byte, 0, size)
 	for _, r := range tx.records {
 		b = AppendRecord(b, r)
 	}

@@ -111,7 +111,13 @@ const (
 // SQLite driver gives an empty blob back as nil. Another type is a mistake of the programmer
 // and panics.
 func encode(label string, fields ...any) []byte {
-	b := appendPart(make([]byte, 0, 256), tagString, label)
+	size := 256
+	for _, f := range fields {
+		if long, ok := f.([]byte); ok {
+			size += len(long)
+		}
+	}
+	b := appendPart(make([]byte, 0, size), tagString, label)
 	for _, f := range fields {
 		b = appendField(b, f)
 	}

@@ -72,29 +72,40 @@ func canonical(escaped string) ([]string, error) {
 	return out, nil
 }
 
-// match compares segments with the pattern and returns the parameters.
-func (p pattern) match(segments []string) (map[string]string, bool) {
-	params := map[string]string{}
+// match compares segments with the pattern.
+func (p pattern) match(segments []string) bool {
 	if p.wild != "" {
 		n := len(segments) - len(p.segments)
 		if n < 0 {
-			return nil, false
+			return false
 		}
-		params[p.wild] = "/" + strings.Join(segments[:n], "/")
 		segments = segments[n:]
 	}
 	for i, s := range p.segments {
 		if i >= len(segments) {
-			return params, s.optional
+			return s.optional
 		}
-		switch {
-		case s.literal == "":
-			params[s.param] = segments[i]
-		case !strings.EqualFold(s.literal, segments[i]):
-			return nil, false
+		if s.literal != "" && !strings.EqualFold(s.literal, segments[i]) {
+			return false
 		}
 	}
-	return params, len(segments) <= len(p.segments)
+	return len(segments) <= len(p.segments)
+}
+
+// params are the parameters in segments that match.
+func (p pattern) params(segments []string) map[string]string {
+	out := map[string]string{}
+	if p.wild != "" {
+		n := len(segments) - len(p.segments)
+		out[p.wild] = "/" + strings.Join(segments[:n], "/")
+		segments = segments[n:]
+	}
+	for i, s := range p.segments[:min(len(p.segments), len(segments))] {
+		if s.literal == "" {
+			out[s.param] = segments[i]
+		}
+	}
+	return out
 }
 
 // ambiguous says whether neither pattern is to be preferred for a path that both match.
@@ -176,13 +187,13 @@ func (r *routes) find(method string, segments []string) (b *Bound, params map[st
 	}
 	for _, list := range lists {
 		for _, b := range list {
-			params, ok := b.pattern.match(segments)
-			if ok && b.Method == method {
-				return b, params, nil
+			if !b.pattern.match(segments) {
+				continue
 			}
-			if ok {
-				allow = append(allow, b.Method)
+			if b.Method == method {
+				return b, b.pattern.params(segments), nil
 			}
+			allow = append(allow, b.Method)
 		}
 	}
 	return nil, nil, allow

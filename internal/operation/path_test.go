@@ -142,6 +142,8 @@ func FuzzCanonical(f *testing.F) {
 				t.Errorf("canonical(%q) kept an empty segment", path)
 			}
 		}
-		p.match(segments)
+		if p.match(segments) {
+			p.params(segments)
+		}
 	})
 }

@@ -85,6 +85,7 @@ type Request struct {
 	Peer    Peer             // of a wire
 	TLS     string           // TLS1_2 or TLS1_3
 	Caller  *identity.Caller // set where no token is needed: the local socket and the scheduler
+	Answer  http.Header      // where the headers of the answer go; nil: into a new one
 }
 
 // A Peer identifies the process at the other end of a connection.
@@ -104,14 +105,16 @@ type Response struct {
 
 // Do runs a request through the pipeline.
 func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
-	first := Call{
+	fresh := Call{
 		Host: r.Host, RequestID: db.NewGUID(), pipeline: p, table: t, request: r,
 		arrived: time.Now().UTC().Truncate(time.Microsecond), correlation: correlationID(r.Header), admission: &admission{},
 	}
-	defer first.admission.work.Leave() // when the entry is durable: what is shared is the commit above all
-	c, answer, err := first.fromMemory(ctx)
+	defer fresh.admission.work.Leave() // when the entry is durable: what is shared is the commit above all
+	c := &Call{}
+	*c = fresh
+	answer, err := c.fromMemory(ctx)
 	if errors.Is(err, db.ErrNotRemembered) || errors.Is(err, db.ErrStale) {
-		c = &first
+		*c = fresh // a try that fails leaves no trace
 		answer, err = c.run(ctx)
 		c.end()
 		err = c.record(ctx, err)
@@ -132,25 +135,24 @@ func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
 	return resp
 }
 
-// fromMemory answers a request from what this process has in memory, if it can: on a copy of the
-// call, since a try that fails must leave no trace. What it asks is proven by the statement that
-// stores the audit entry, see db.DB.Remember. Requests that may have a body are read once and are
-// not tried.
-func (c Call) fromMemory(ctx context.Context) (*Call, any, error) {
+// fromMemory answers a request from what this process has in memory, if it can. What it asks is
+// proven by the statement that stores the audit entry, see db.DB.Remember. Requests that may have a
+// body are read once and are not tried.
+func (c *Call) fromMemory(ctx context.Context) (answer any, err error) {
 	if c.request.Method != http.MethodGet && c.request.Method != http.MethodHead {
-		return nil, nil, db.ErrNotRemembered
+		return nil, db.ErrNotRemembered
 	}
 	tx, ok := c.pipeline.DB.Remember()
 	if !ok {
-		return nil, nil, db.ErrNotRemembered
+		return nil, db.ErrNotRemembered
 	}
 	c.tx, c.endTx, c.remembered = tx, func() {}, tx
-	answer, err := c.run(ctx)
+	answer, err = c.run(ctx)
 	c.end()
 	if !errors.Is(err, db.ErrNotRemembered) {
 		err = c.record(ctx, err)
 	}
-	return &c, answer, err
+	return answer, err
 }
 
 // run is the order of checks: token, route, network, permission, body, existence and state.
@@ -311,7 +313,10 @@ func (c *Call) refusal(ctx context.Context, err error) *apierr.Error {
 
 // respond builds the answer; err has precedence over the value.
 func (c *Call) respond(ctx context.Context, answer any, err error) *Response {
-	h := make(http.Header, 16) // nearly all answers have fewer
+	h := c.request.Answer
+	if h == nil {
+		h = http.Header{}
+	}
 	c.table.Face.Headers(c, h)
 	h["X-Ms-Request-Id"] = []string{c.RequestID}
 	if c.correlation != "" {

@@ -120,11 +120,9 @@ func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req
 	// it must be told. So the peer's time to take the answer begins with the answer.
 	rc := http.NewResponseController(w)
 	rc.SetWriteDeadline(time.Time{})
+	req.Answer = w.Header()
 	resp := a.pipeline.Do(ctx, t, req)
 	rc.SetWriteDeadline(time.Now().Add(a.config.Limits.RequestTimeout))
-	for name, values := range resp.Header {
-		w.Header()[name] = values
-	}
 	if resp.Stream != nil {
 		a.stream(w, r, resp)
 		return
