@@ -13,9 +13,9 @@ const (
 	itemOverhead = 500
 )
 
-// A cache keeps secrets that were read and opened, each under the revision of its vault. A change of
-// ours takes out what it changed and moves the rest on (changed); after anybody else's change the
-// vault's entries are of no use any more.
+// A cache keeps secrets that were read and opened, and pages of lists, each under the revision of its
+// vault. A change of ours takes out what it changed, and all pages, and moves the rest on (changed);
+// after anybody else's change the vault's entries are of no use any more.
 type cache struct {
 	mu     sync.Mutex
 	vaults map[string]*cachedVault // by revision scope
@@ -25,6 +25,7 @@ type cache struct {
 type cachedVault struct {
 	revision int64
 	rows     map[uint64][]item // by the key of the head's row
+	pages    map[Page][]Secret // of the list of living secrets, without values
 }
 
 // An item answers for a name and a version as they were asked for: "" is the latest.
@@ -57,17 +58,9 @@ func (c *cache) get(scope string, revision int64, row uint64, nameKey, version s
 func (c *cache) put(scope string, revision int64, row uint64, i item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.vaults == nil {
-		c.vaults = map[string]*cachedVault{}
-	}
-	v := c.vaults[scope]
-	if v != nil && v.revision > revision {
-		return // read before a change that is known by now
-	}
-	if v == nil || v.revision < revision {
-		c.drop(scope)
-		v = &cachedVault{revision: revision, rows: map[uint64][]item{}}
-		c.vaults[scope] = v
+	v, ok := c.at(scope, revision)
+	if !ok {
+		return
 	}
 	for _, have := range v.rows[row] {
 		if have.nameKey == i.nameKey && have.version == i.version {
@@ -79,8 +72,64 @@ func (c *cache) put(scope string, revision int64, row uint64, i item) {
 	c.makeRoom()
 }
 
-// makeRoom takes out entries, whichever come first, until the rest fits.
+// at is the vault's part, and whether it is at the revision: it is not where a change is known that came
+// behind what was read.
+func (c *cache) at(scope string, revision int64) (*cachedVault, bool) {
+	if c.vaults == nil {
+		c.vaults = map[string]*cachedVault{}
+	}
+	v := c.vaults[scope]
+	if v == nil || v.revision < revision {
+		c.drop(scope)
+		v = &cachedVault{revision: revision, rows: map[uint64][]item{}, pages: map[Page][]Secret{}}
+		c.vaults[scope] = v
+	}
+	return v, v.revision == revision
+}
+
+// page returns a page of the list if it is at hand for the vault's revision.
+func (c *cache) page(scope string, revision int64, p Page) ([]Secret, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := c.vaults[scope]
+	if v == nil || v.revision != revision {
+		return nil, false
+	}
+	out, ok := v.pages[p]
+	return out, ok
+}
+
+// putPage keeps a page that was read at a revision of its vault. Nobody may change it any more.
+func (c *cache) putPage(scope string, revision int64, p Page, page []Secret) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v, ok := c.at(scope, revision)
+	if _, known := v.pages[p]; !ok || known {
+		return
+	}
+	v.pages[p] = page
+	c.bytes += pageSize(p, page)
+	c.makeRoom()
+}
+
+func pageSize(p Page, page []Secret) int {
+	size := itemOverhead + len(p.After)
+	for _, s := range page {
+		size += item{secret: s}.size()
+		for name, value := range s.Tags {
+			size += len(name) + len(value)
+		}
+	}
+	return size
+}
+
+// makeRoom takes out entries, whichever come first, until the rest fits: pages before secrets.
 func (c *cache) makeRoom() {
+	for _, v := range c.vaults {
+		if c.bytes > maxCached {
+			c.takePages(v)
+		}
+	}
 	for _, v := range c.vaults {
 		for row := range v.rows {
 			if c.bytes <= maxCached {
@@ -98,8 +147,16 @@ func (c *cache) take(v *cachedVault, row uint64) {
 	delete(v.rows, row)
 }
 
+func (c *cache) takePages(v *cachedVault) {
+	for p, page := range v.pages {
+		c.bytes -= pageSize(p, page)
+	}
+	clear(v.pages)
+}
+
 func (c *cache) drop(scope string) {
 	if v := c.vaults[scope]; v != nil {
+		c.takePages(v)
 		for row := range v.rows {
 			c.take(v, row)
 		}
@@ -122,6 +179,7 @@ func (c *cache) changed(scope string, from, to int64, rows []uint64) {
 	for _, row := range rows {
 		c.take(v, row)
 	}
+	c.takePages(v)
 	v.revision = to
 }
 
