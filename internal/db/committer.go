@@ -16,7 +16,7 @@ const (
 	// maxBatch bounds how many jobs share a commit, so that the first of them does not wait for
 	// an endless queue behind it.
 	maxBatch = 256
-	// batchTimeout bounds a whole batch, from BEGIN to the answer of COMMIT.
+	// batchTimeout bounds a whole batch, from BEGIN to the answer of COMMIT, where a network can be lost.
 	batchTimeout = 20 * time.Second
 	// probeFor is how long an unknown outcome is asked after.
 	probeFor = 15 * time.Second
@@ -238,7 +238,7 @@ func (d *DB) commit(batch []*job) (err error) {
 	began := time.Now()
 	records := 0
 	defer func() { d.onCommit(len(batch), records, time.Since(began), err) }()
-	ctx, cancel := context.WithTimeout(context.Background(), batchTimeout)
+	ctx, cancel := d.engine.batchContext()
 	defer cancel()
 	defer d.engine.enter()()
 

@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -76,4 +77,14 @@ func (e *engine) enter() (leave func()) {
 	}
 	e.turn.Lock()
 	return e.turn.Unlock
+}
+
+// batchContext is that of a batch's statements. The file of SQLite is on this machine and has one
+// writer: nothing there waits without an end that a context could give it, and to watch one costs the
+// driver a goroutine for each statement.
+func (e *engine) batchContext() (context.Context, context.CancelFunc) {
+	if e.alone {
+		return context.Background(), func() {}
+	}
+	return context.WithTimeout(context.Background(), batchTimeout)
 }
