@@ -226,6 +226,23 @@ func (c *Call) begin(ctx context.Context) (err error) {
 	return err
 }
 
+// judge runs a check of who asks, and whether he may. Before a body is read, a snapshot would only serve
+// the check itself: where this process is the only writer, what is in memory is as current and does as
+// well. What comes behind the body is judged again if anything has moved.
+func (c *Call) judge(ctx context.Context, check func(context.Context) error) error {
+	if c.tx == nil && c.Op != nil && c.Op.hasBody() && c.pipeline.DB.IsAlone() {
+		if tx, ok := c.pipeline.DB.Remember(); ok {
+			c.tx, c.endTx = tx, func() {}
+			err := check(ctx)
+			c.end()
+			if !errors.Is(err, db.ErrNotRemembered) {
+				return err
+			}
+		}
+	}
+	return check(ctx)
+}
+
 // end closes the call's snapshot.
 func (c *Call) end() {
 	if c.tx != nil {

@@ -180,7 +180,7 @@ func (c *Call) run(ctx context.Context) (answer any, err error) {
 			return nil, err
 		}
 	} else {
-		if err := c.authenticate(ctx); err != nil {
+		if err := c.judge(ctx, c.authenticate); err != nil {
 			return nil, c.orThrottled(err)
 		}
 		if op == nil || !op.hasBody() { // the others come in when their body is here
@@ -199,7 +199,7 @@ func (c *Call) run(ctx context.Context) (answer any, err error) {
 		return nil, err
 	}
 	if !anonymous {
-		if err := c.permit(ctx); err != nil {
+		if err := c.judge(ctx, c.permit); err != nil {
 			return nil, err
 		}
 	}
