@@ -66,6 +66,8 @@ type builder struct {
 	t     testing.TB
 	b     *base
 	hands *sql.DB
+
+	expiry time.Time // of the credential "expired"
 }
 
 // newBase prepares a deployment; url is "" for SQLite.
@@ -130,7 +132,8 @@ func (b *builder) yesterday() {
 	b.assign(9, "banded", "band", administrator)
 	b.assign(10, "buried", "outsider", administrator)
 	b.addPassword("reader", "leaked", "")
-	b.addPassword("reader", "expired", time.Now().Add(1500*time.Millisecond).UTC().Format(time.RFC3339Nano))
+	b.expiry = time.Now().Add(1500 * time.Millisecond)
+	b.addPassword("reader", "expired", b.expiry.UTC().Format(time.RFC3339Nano))
 	for _, s := range []string{"target/db", "target/api", "target/gone", "target/purged", "target/off", "target/dated", "closed/inside", "buried/bones", "banded/tune"} {
 		b.set(s, "VALUE-old-"+s[strings.Index(s, "/")+1:])
 	}
@@ -154,6 +157,7 @@ func (b *builder) today() {
 		fmt.Sprintf(`{"keyId":%q}`, b.b.names["leaked.key"]))
 	b.putVault("closed", `{"networkAcls":{"defaultAction":"Deny","bypass":"None"}}`)
 	b.Must("DELETE", b.vault("buried")+armVersion, "")
+	<-time.After(time.Until(b.expiry)) // by now it has expired
 }
 
 // keepYesterday copies all tables, and on SQLite the file.
