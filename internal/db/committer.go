@@ -441,7 +441,7 @@ func (d *DB) settle(id string, journaled bool, cause error) error {
 		if err == nil {
 			return unavailable("commit", cause)
 		}
-		time.Sleep(pause)
+		time.Sleep(pause) // the database is coming back; to a deadline
 	}
 	return fmt.Errorf("%w: %w: commit: %w", ErrUnavailable, ErrUnknownOutcome, cause)
 }

@@ -27,7 +27,7 @@ type limitedListener struct {
 	limit int
 
 	mu      sync.Mutex
-	changed *sync.Cond // when a connection has ended, or the listener has
+	changed *sync.Cond // when a connection or the listener has ended, and when it is time to look again
 	open    int        // guarded by mu
 	closed  bool       // guarded by mu
 	idle    list.List  // guarded by mu; of *limitedConn, between two requests, longest first
@@ -42,8 +42,10 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.open >= l.limit && !l.closed {
-		if !l.makeRoom() {
+		if wait := l.makeRoom(); wait > 0 {
+			again := time.AfterFunc(wait, l.lookAgain)
 			l.changed.Wait()
+			again.Stop()
 		}
 	}
 	if l.closed {
@@ -57,8 +59,10 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 	return out, nil
 }
 
-// makeRoom ends the connection that is missed least. The caller holds l.mu, which is given up meanwhile.
-func (l *limitedListener) makeRoom() bool {
+// makeRoom ends the connection that is missed least, or says when to look again. The caller holds l.mu,
+// which is given up meanwhile.
+func (l *limitedListener) makeRoom() (wait time.Duration) {
+	wait = patience
 	for _, from := range []*list.List{&l.idle, &l.silent} {
 		first := from.Front()
 		if first == nil {
@@ -66,15 +70,22 @@ func (l *limitedListener) makeRoom() bool {
 		}
 		c := first.Value.(*limitedConn)
 		if early := patience - time.Since(c.since); early > 0 {
-			time.AfterFunc(early, l.changed.Broadcast)
+			wait = min(wait, early)
 			continue
 		}
 		l.mu.Unlock()
 		c.Close()
 		l.mu.Lock()
-		return true
+		return 0
 	}
-	return false
+	return wait
+}
+
+// lookAgain wakes Accept; with the lock, so that Accept waits by then.
+func (l *limitedListener) lookAgain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.changed.Broadcast()
 }
 
 func (l *limitedListener) release(c *limitedConn) {
@@ -136,7 +147,6 @@ func turned(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateIdle:
 		c.in(&c.of.idle)
-		c.of.changed.Broadcast() // it can be ended
 	case http.StateActive, http.StateHijacked:
 		c.in(nil)
 	}
