@@ -118,7 +118,8 @@ func mountVolume(t *testing.T, dir string, size int64, mode os.FileMode) *volume
 func (v *volume) filler() string { return filepath.Join(v.dir, "filler") }
 
 // fill takes what is free when it is called, or a little less where the server is faster, and nothing
-// of what the server gives up meanwhile.
+// of what the server gives up meanwhile. It takes piece by piece, since one big piece that does not
+// quite fit would take all for a moment and give it back, again and again.
 func (v *volume) fill() {
 	v.t.Helper()
 	f, err := os.OpenFile(v.filler(), os.O_CREATE|os.O_WRONLY, 0o600)
@@ -130,12 +131,17 @@ func (v *volume) fill() {
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	for room := v.room(); room > 0; room -= 64 << 10 {
-		err := unix.Fallocate(int(f.Fd()), 0, had, room)
-		if err == nil {
-			return
-		}
-		if !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EINTR) {
+	const page = 4 << 10
+	room, piece := v.room(), int64(1<<20)
+	for room > 0 && piece >= page {
+		piece = min(piece, room)
+		switch err := unix.Fallocate(int(f.Fd()), 0, had, piece); {
+		case err == nil:
+			had += piece
+			room -= piece
+		case errors.Is(err, unix.ENOSPC):
+			piece /= 2
+		case !errors.Is(err, unix.EINTR):
 			v.t.Fatal(err)
 		}
 	}
