@@ -52,7 +52,7 @@ type Snapshot struct {
 }
 
 type grant struct {
-	scope      resource.Scope
+	scope      string // its key
 	role       *Role
 	assignment string
 }
@@ -95,7 +95,7 @@ func (s *Store) compile(tx *db.Tx, revision int64) (*Snapshot, error) {
 		if !ok {
 			return nil, fmt.Errorf("role assignment %s: no role %s", a.ID, a.RoleDefinitionID)
 		}
-		g := grant{scope: resource.Scope{Text: a.Scope}, role: role, assignment: a.ID}
+		g := grant{scope: resource.Scope{Text: a.Scope}.Key(), role: role, assignment: a.ID}
 		snap.grants[a.PrincipalID] = append(snap.grants[a.PrincipalID], g)
 	}
 	return snap, nil
@@ -109,8 +109,8 @@ func fixedGrants() map[string][]grant {
 	grants := map[string][]grant{}
 	for _, id := range []string{identity.LocalOwnerID, identity.SystemID} {
 		grants[id] = []grant{
-			{scope: resource.Root, role: owner, assignment: id},
-			{scope: resource.Root, role: administrator, assignment: id},
+			{scope: resource.Root.Key(), role: owner, assignment: id},
+			{scope: resource.Root.Key(), role: administrator, assignment: id},
 		}
 	}
 	return grants
@@ -137,7 +137,7 @@ func (s *Snapshot) Decide(objectID string, need Need) Decision {
 	scope := need.Scope.Key()
 	decide := func(id string) (Decision, bool) {
 		for _, g := range s.grants[id] {
-			if g.scope.Covers(scope) && g.role.allows(need.Action, need.Data) && g.role.mayAssign(need.Role) {
+			if resource.Covers(g.scope, scope) && g.role.allows(need.Action, need.Data) && g.role.mayAssign(need.Role) {
 				return Decision{Allowed: true, Assignment: g.assignment, Revision: s.revision}, true
 			}
 		}

@@ -223,7 +223,7 @@ func (r *Role) mayAssign(roleID string) bool {
 
 func anyMatch(patterns []string, action string) bool {
 	for _, p := range patterns {
-		if match(strings.ToLower(p), strings.ToLower(action)) {
+		if match(p, action) {
 			return true
 		}
 	}
@@ -231,10 +231,10 @@ func anyMatch(patterns []string, action string) bool {
 }
 
 // match compares an action with a pattern in which each "*" stands for any run of characters,
-// "/" included. Both are in lower case.
+// "/" included. Letter case does not count.
 func match(pattern, action string) bool {
 	first, rest, wild := strings.Cut(pattern, "*")
-	if !strings.HasPrefix(action, first) {
+	if indexFold(action[:min(len(first), len(action))], first) != 0 {
 		return false
 	}
 	if !wild {
@@ -244,12 +244,22 @@ func match(pattern, action string) bool {
 	for {
 		part, more, wild := strings.Cut(rest, "*")
 		if !wild {
-			return strings.HasSuffix(action, part)
+			return indexFold(action[max(0, len(action)-len(part)):], part) == 0
 		}
-		at := strings.Index(action, part)
+		at := indexFold(action, part)
 		if at < 0 {
 			return false
 		}
 		action, rest = action[at+len(part):], more
 	}
+}
+
+// indexFold is strings.Index without letter case, of texts in ASCII.
+func indexFold(s, part string) int {
+	for at := 0; at+len(part) <= len(s); at++ {
+		if strings.EqualFold(s[at:at+len(part)], part) {
+			return at
+		}
+	}
+	return -1
 }

@@ -121,7 +121,7 @@ func (f *face) Headers(c *operation.Call, h http.Header) {
 	}
 	h["X-Ms-Keyvault-Region"] = []string{f.region}
 	if a := c.Address().Unmap(); a.IsValid() {
-		h["X-Ms-Keyvault-Network-Info"] = []string{networkInfo(a)}
+		h["X-Ms-Keyvault-Network-Info"] = []string{networkInfo(a, c.AddressText())}
 	}
 	if id := c.Assignment(); id != "" {
 		h["X-Ms-Keyvault-Rbac-Assignment-Id"] = []string{id}
@@ -129,9 +129,9 @@ func (f *face) Headers(c *operation.Call, h http.Header) {
 }
 
 // networkInfo is how the service sees the connection, in the form of its own header.
-func networkInfo(a netip.Addr) string {
+func networkInfo(a netip.Addr, text string) string {
 	if a.Is4() {
-		return "conn_type=Ipv4;addr=" + a.String() + ";act_addr_fam=InterNetwork;"
+		return "conn_type=Ipv4;addr=" + text + ";act_addr_fam=InterNetwork;"
 	}
-	return "conn_type=Ipv6;addr=" + a.String() + ";act_addr_fam=InterNetworkV6;"
+	return "conn_type=Ipv6;addr=" + text + ";act_addr_fam=InterNetworkV6;"
 }

@@ -7,6 +7,7 @@ import (
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 	"strongroom/internal/operation"
 	"strongroom/internal/secrets"
 )
@@ -117,24 +118,30 @@ func (f *face) setSecret(ctx context.Context, c *operation.Call, in SecretSet) (
 	return newBundle(c, s), err
 }
 
-func (f *face) getSecret(ctx context.Context, c *operation.Call, _ operation.None) (SecretBundle, error) {
+func (f *face) getSecret(ctx context.Context, c *operation.Call, _ operation.None) (answer operation.Encoded[SecretBundle], err error) {
 	n, err := name(c)
 	if err != nil {
-		return SecretBundle{}, err
+		return answer, err
 	}
 	if kind := c.Query.Get("outcontenttype"); kind != "" && kind != "application/x-pem-file" {
-		return SecretBundle{}, apierr.BadRequest("BadParameter", "outContentType: want application/x-pem-file.")
+		return answer, apierr.BadRequest("BadParameter", "outContentType: want application/x-pem-file.")
 	}
-	var s secrets.Secret
+	form := secrets.Form{BaseURL: c.BaseURL(), RecoveryLevel: c.Vault.RecoveryLevel(), RecoverableDays: c.Vault.RetentionDays}
+	encode := func(s secrets.Secret) (envelope.Value, error) {
+		e, err := operation.Encode(newBundle(c, s))
+		return e.Body, err
+	}
+	var a secrets.Answer
 	err = c.View(ctx, func(tx *db.Tx) (err error) {
-		s, err = f.secrets.Get(tx, c.Vault, n, c.Param(secretVersion))
+		a, err = f.secrets.Answer(tx, c.Vault, n, c.Param(secretVersion), form, encode)
 		return err
 	})
 	if err != nil {
-		return SecretBundle{}, err
+		return answer, err
 	}
-	c.Served("secrets", s.Name, s.Version, c.Param(secretVersion) != "")
-	return newBundle(c, s), nil
+	c.Served("secrets", a.Name, a.Version, c.Param(secretVersion) != "")
+	answer.Body = a.Body
+	return answer, nil
 }
 
 func (f *face) updateSecret(ctx context.Context, c *operation.Call, in SecretUpdate) (SecretItem, error) {

@@ -32,7 +32,7 @@ type job struct {
 	locks   []string
 	fn      func(*Tx) error // nil for an Append
 	records [][]byte        // of an Append
-	proof   *Proof          // of an AppendProven, where it has to be looked at
+	proof   *proof          // of an AppendProven, where it has to be looked at
 	done    chan error      // capacity 1
 	taken   atomic.Bool     // by a worker, or by its caller, who has no more time
 	err     error           // the job's own refusal in the batch at hand

@@ -79,28 +79,28 @@ type forgotten struct{}
 
 func (forgotten) Scan(...any) error { return ErrNotRemembered }
 
-// A Proof is what an answer from memory relies on.
-type Proof struct {
+// A proof is what an answer from memory relies on.
+type proof struct {
 	revisions map[string]int64
 	until     time.Time // the answer holds before it; zero if it has no end
 }
 
-// Proof returns what has been read in a remembered transaction, and that it holds only before a
+// proof returns what has been read in a remembered transaction, and that it holds only before a
 // time, if that is not zero.
-func (t *Tx) Proof(until time.Time) *Proof {
-	p := &Proof{revisions: make(map[string]int64, len(t.revisions)), until: until}
+func (t *Tx) proof(until time.Time) *proof {
+	p := &proof{revisions: make(map[string]int64, len(t.revisions)), until: until}
 	for scope, r := range t.revisions {
 		p.revisions[scope] = r.number
 	}
 	return p
 }
 
-// AppendProven stores the record of an answer from memory and returns after it is durable, or
-// ErrStale.
-func (d *DB) AppendProven(ctx context.Context, p *Proof, record []byte) error {
+// AppendProven stores the record of an answer that was made from a remembered transaction and holds
+// until a time, if that is not zero. It returns after the record is durable, or ErrStale.
+func (d *DB) AppendProven(ctx context.Context, t *Tx, until time.Time, record []byte) error {
 	j := &job{ctx: ctx, records: [][]byte{record}, done: make(chan error, 1)}
 	if !d.engine.alone {
-		j.proof = p
+		j.proof = t.proof(until)
 	}
 	return d.submit(d.lanes[len(d.lanes)-1], j)
 }
@@ -122,7 +122,7 @@ func (t *Tx) readProofs(batch []*job) error {
 }
 
 // holds says whether an answer may be given at the transaction's time.
-func (p *Proof) holds(t *Tx) error {
+func (p *proof) holds(t *Tx) error {
 	if p == nil {
 		return nil
 	}

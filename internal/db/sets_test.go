@@ -213,19 +213,19 @@ func TestRemembered(t *testing.T) {
 		if _, err := readMember(tx, "g", 0); !errors.Is(err, db.ErrNotRemembered) {
 			t.Errorf("a row: %v, want ErrNotRemembered", err)
 		}
-		proof := tx.Proof(tx.Now.AddDate(1, 0, 0))
-		if err := d.AppendProven(t.Context(), proof, []byte("x")); err != nil {
+		end := tx.Now.AddDate(1, 0, 0)
+		if err := d.AppendProven(t.Context(), tx, end, []byte("x")); err != nil {
 			t.Errorf("append: %v, want nil", err)
 		}
 		put(t, d, "g", 1, 2)
 		if now, _ := d.Remember(); now.Revision(db.Authorisation) != tx.Revision(db.Authorisation)+1 {
 			t.Errorf("revision %d after %d, want the next", now.Revision(db.Authorisation), tx.Revision(db.Authorisation))
 		}
-		if err := d.AppendProven(t.Context(), proof, []byte("x")); d.IsAlone() == errors.Is(err, db.ErrStale) {
+		if err := d.AppendProven(t.Context(), tx, end, []byte("x")); d.IsAlone() == errors.Is(err, db.ErrStale) {
 			t.Errorf("append of what has changed: %v", err) // a single writer's memory needs no proof
 		}
 		late, _ := d.Remember()
-		if err := d.AppendProven(t.Context(), late.Proof(late.Now.AddDate(-1, 0, 0)), []byte("x")); !d.IsAlone() && !errors.Is(err, db.ErrStale) {
+		if err := d.AppendProven(t.Context(), late, late.Now.AddDate(-1, 0, 0), []byte("x")); !d.IsAlone() && !errors.Is(err, db.ErrStale) {
 			t.Errorf("append after its end: %v, want ErrStale", err)
 		}
 	})

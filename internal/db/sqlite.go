@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"modernc.org/sqlite"
@@ -28,13 +29,17 @@ const (
 	sqliteUnique        = 2067
 )
 
-// The write-ahead log is folded into the database from a size on. While somebody writes, the log
-// cannot be begun anew, so it grows; where room is short, or it has grown too far, writers wait until
-// it is folded whole, and its room is given back.
+// The write-ahead log is folded into the database after some commits, or some time. While somebody
+// writes, the log does not begin anew by itself, so it grows: from restartPages on, writers wait until it
+// is folded whole, and go on at its start. The file keeps its size: to make pages durable that are there
+// already costs the disk half of what new ones do. Its room is given back where room is short, or where
+// a large commit has made it larger than truncateBytes.
 const (
-	checkpointBytes = 4 << 20
-	checkpointShort = 512 << 10
-	checkpointMost  = 64 << 20
+	foldCommits   = 256
+	foldAfter     = 10 * time.Second
+	restartPages  = 4096 // of 4 KiB
+	truncateBytes = 64 << 20
+	truncateShort = 512 << 10
 )
 
 // openSQLite opens the file for one process: a lock file beside it names who holds it.
@@ -76,7 +81,7 @@ func openSQLite(o Options) (engine, error) {
 		err = errors.Join(err, writes.Close(), reads.Close(), checkpoints.Close(), release())
 		return engine{}, fmt.Errorf("open the database %q: %w", o.Path, err)
 	}
-	log := &folder{pool: checkpoints, path: path, turn: &sync.Mutex{}, isShort: o.IsShort}
+	log := &folder{pool: checkpoints, path: path, turn: &sync.Mutex{}, isShort: o.IsShort, folded: time.Now()}
 	if log.isShort == nil {
 		log.isShort = func() bool { return false }
 	}
@@ -117,6 +122,8 @@ type folder struct {
 	path    string
 	turn    *sync.Mutex // of the engine
 	isShort func() bool
+	commits atomic.Int64 // since the log was folded
+	folded  time.Time    // when it was; the background's alone
 }
 
 func (f *folder) run(stop <-chan struct{}) {
@@ -127,36 +134,39 @@ func (f *folder) run(stop <-chan struct{}) {
 		case <-stop:
 			return
 		case <-tick.C:
-			f.fold(f.isShort())
+			n := f.commits.Load()
+			if n >= foldCommits || n > 0 && time.Since(f.folded) >= foldAfter || f.isShort() {
+				f.fold()
+				f.folded = time.Now()
+			}
 		}
 	}
 }
 
 // afterCommit folds at once where room is short: in a second the log could take all that is left.
 func (f *folder) afterCommit() {
+	f.commits.Add(1)
 	if f.isShort() {
-		f.fold(true)
+		f.fold()
 	}
 }
 
-// fold waits neither for readers nor for the writer, unless the log must become small: then the writer
+// fold waits neither for readers nor for the writer, unless the log must begin anew: then the writer
 // waits for the rest that was written meanwhile. A failure is met again at the next time.
-func (f *folder) fold(short bool) {
-	st, err := os.Stat(f.path + "-wal")
-	if err != nil {
-		return
-	}
-	must := st.Size() >= checkpointMost || short && st.Size() >= checkpointShort
-	if !must && st.Size() < checkpointBytes {
-		return
-	}
+func (f *folder) fold() {
+	f.commits.Store(0)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	f.pool.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
-	if must {
+	var busy, pages, done int
+	err := f.pool.QueryRowContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &pages, &done)
+	if st, statErr := os.Stat(f.path + "-wal"); statErr == nil && (st.Size() >= truncateBytes || f.isShort() && st.Size() >= truncateShort) {
 		f.turn.Lock()
 		defer f.turn.Unlock()
 		f.pool.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	} else if err == nil && pages >= restartPages {
+		f.turn.Lock()
+		defer f.turn.Unlock()
+		f.pool.ExecContext(ctx, `PRAGMA wal_checkpoint(RESTART)`)
 	}
 }
 

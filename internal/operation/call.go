@@ -34,6 +34,7 @@ type Call struct {
 	path        string // canonical
 	params      map[string]string
 	arrived     time.Time
+	address     string // of the caller, as text
 	correlation string
 	decision    authz.Decision
 	directory   int64 // the directory revision by which the vault was found
@@ -75,6 +76,9 @@ func (c *Call) Header(name string) string { return c.request.Header.Get(name) }
 
 // Address is the caller's address; not valid on the local socket and inside the process.
 func (c *Call) Address() netip.Addr { return c.request.Address }
+
+// AddressText is the caller's address as text, "" where it is not valid.
+func (c *Call) AddressText() string { return c.address }
 
 // Assignment is the role assignment that allowed the call, or "".
 func (c *Call) Assignment() string { return c.decision.Assignment }

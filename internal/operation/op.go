@@ -22,6 +22,7 @@ import (
 	"reflect"
 
 	"strongroom/internal/db"
+	"strongroom/internal/envelope"
 )
 
 // An Op declares one operation.
@@ -86,6 +87,19 @@ const (
 // None is the body of an operation that has none.
 type None struct{}
 
+// Encoded is an answer that is what the encoder of answers makes of a T. It may hold a secret's value, and
+// prints as [redacted].
+type Encoded[T any] struct{ Body envelope.Value }
+
+// Encode makes one, for answers that are given more than once.
+func Encode[T any](answer T) (Encoded[T], error) {
+	b, err := encodeAnswer(answer)
+	return Encoded[T]{envelope.NewValue(b)}, err
+}
+
+func (e Encoded[T]) body() []byte        { return e.Body.Reveal() }
+func (e Encoded[T]) shape() reflect.Type { return reflect.TypeFor[T]() }
+
 // A Stream is an answer that is too large to be made at once. Write is called after the audit entry
 // is durable; its error can be told to nobody but the log, since the answer has begun: it breaks off.
 type Stream struct {
@@ -118,6 +132,9 @@ type Bound struct {
 // matches the same requests as another one: such a program must not start.
 func Handle[In, Out any](t *Table, op Op, h func(context.Context, *Call, In) (Out, error)) {
 	b := &Bound{Op: op, In: reflect.TypeFor[In](), Out: reflect.TypeFor[Out]()}
+	if e, ok := any(*new(Out)).(interface{ shape() reflect.Type }); ok {
+		b.Out = e.shape()
+	}
 	if b.MaxBody == 0 {
 		b.MaxBody = defaultMaxBody
 	}

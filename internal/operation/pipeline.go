@@ -105,16 +105,11 @@ type Response struct {
 
 // Do runs a request through the pipeline.
 func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
-	fresh := Call{
-		Host: r.Host, RequestID: db.NewGUID(), pipeline: p, table: t, request: r,
-		arrived: time.Now().UTC().Truncate(time.Microsecond), correlation: correlationID(r.Header), admission: &admission{},
-	}
-	defer fresh.admission.work.Leave() // when the entry is durable: what is shared is the commit above all
-	c := &Call{}
-	*c = fresh
+	c := p.newCall(t, r)
+	defer c.admission.work.Leave() // when the entry is durable: what is shared is the commit above all
 	answer, err := c.fromMemory(ctx)
 	if errors.Is(err, db.ErrNotRemembered) || errors.Is(err, db.ErrStale) {
-		*c = fresh // a try that fails leaves no trace
+		c = c.again()
 		answer, err = c.run(ctx)
 		c.end()
 		err = c.record(ctx, err)
@@ -130,9 +125,25 @@ func (p *Pipeline) Do(ctx context.Context, t *Table, r *Request) *Response {
 		p.Log.LogAttrs(ctx, slog.LevelDebug, "request",
 			slog.String("face", t.Face.Name()), slog.String("operation", name), slog.Int("status", resp.Status),
 			slog.Duration("took", took), slog.String("request", c.RequestID), slog.String("vault", c.Vault.Name),
-			slog.String("principal", c.Caller.ObjectID), slog.String("address", addressText(r.Address)))
+			slog.String("principal", c.Caller.ObjectID), slog.String("address", c.address))
 	}
 	return resp
+}
+
+func (p *Pipeline) newCall(t *Table, r *Request) *Call {
+	return &Call{
+		Host: r.Host, RequestID: db.NewGUID(), pipeline: p, table: t, request: r,
+		arrived: time.Now().UTC().Truncate(time.Microsecond), address: addressText(r.Address),
+		correlation: correlationID(r.Header), admission: &admission{},
+	}
+}
+
+// again is the call as it was when the request arrived: a try that fails leaves no trace.
+func (c *Call) again() *Call {
+	return &Call{
+		Host: c.Host, RequestID: c.RequestID, pipeline: c.pipeline, table: c.table, request: c.request,
+		arrived: c.arrived, address: c.address, correlation: c.correlation, admission: c.admission,
+	}
 }
 
 // fromMemory answers a request from what this process has in memory, if it can. What it asks is
@@ -261,10 +272,12 @@ func (c *Call) parseQuery() error {
 	if err != nil {
 		return apierr.BadRequest("BadParameter", "The query string is malformed.")
 	}
-	c.Query = url.Values{}
-	for name, v := range values {
-		key := strings.ToLower(name)
-		c.Query[key] = append(c.Query[key], v...)
+	c.Query = values
+	for name := range values {
+		if strings.ToLower(name) != name {
+			c.Query = lowered(values)
+			break
+		}
 	}
 	for _, name := range singleParameters {
 		if len(c.Query[name]) > 1 {
@@ -272,6 +285,16 @@ func (c *Call) parseQuery() error {
 		}
 	}
 	return nil
+}
+
+// lowered is the query with names in lower case.
+func lowered(values url.Values) url.Values {
+	out := url.Values{}
+	for name, v := range values {
+		key := strings.ToLower(name)
+		out[key] = append(out[key], v...)
+	}
+	return out
 }
 
 func unknownRoute(allow []string) error {
@@ -351,6 +374,9 @@ func (c *Call) respond(ctx context.Context, answer any, err error) *Response {
 func encodeAnswer(answer any) ([]byte, error) {
 	if _, none := answer.(None); none || answer == nil {
 		return nil, nil
+	}
+	if e, ok := answer.(interface{ body() []byte }); ok {
+		return e.body(), nil
 	}
 	b, err := json.Marshal(answer, json.Deterministic(true))
 	if err != nil {

@@ -87,10 +87,10 @@ func (c *Call) store(ctx context.Context, e audit.Entry) error {
 	if end, ok := ctx.Deadline(); ok {
 		wait = max(recordAtLeast, time.Until(end))
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
+	ctx, cancel := Within(context.WithoutCancel(ctx), wait)
 	defer cancel()
 	if c.remembered != nil {
-		return c.pipeline.DB.AppendProven(ctx, c.remembered.Proof(c.Caller.Expires), e.Encode())
+		return c.pipeline.DB.AppendProven(ctx, c.remembered, c.Caller.Expires, e.Encode())
 	}
 	return c.pipeline.DB.Append(ctx, e.Encode())
 }
@@ -108,7 +108,7 @@ func (c *Call) entry(status int, code string) audit.Entry {
 		Subscription: c.Vault.Subscription, Group: c.Vault.Group,
 		GrantedRole: c.granted.role, GrantedTo: c.granted.principal,
 		Collection: c.served.collection, Object: c.served.object, Version: c.served.version, Pinned: c.served.pinned,
-		Address: addressText(c.request.Address), ClientInfo: audit.Clean(c.request.Header.Get("User-Agent"), maxClientInfo),
+		Address: c.AddressText(), ClientInfo: audit.Clean(c.request.Header.Get("User-Agent"), maxClientInfo),
 		TLS: c.request.TLS, Node: c.pipeline.Node,
 	}
 	if c.Op != nil {

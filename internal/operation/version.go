@@ -2,8 +2,8 @@ package operation
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -14,39 +14,49 @@ type Version struct {
 	rank int
 }
 
-var (
-	dated    = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2})(-preview(?:\.(\d{1,2}))?)?$`)
-	numbered = regexp.MustCompile(`^([7-9]|[1-9]\d)\.(\d{1,2})(-preview(?:\.(\d{1,2}))?)?$`)
-)
-
 // ParseVersion reads an api-version. "1.0" is what old clients send to /metadata/endpoints.
 func ParseVersion(s string) (Version, error) {
 	if s == "1.0" {
-		return Version{s, rank(20150101, "", "")}, nil
+		return Version{s, rank(20150101, 99)}, nil
 	}
-	if m := dated.FindStringSubmatch(s); m != nil {
-		day, err := time.Parse(time.DateOnly, m[1])
-		if err != nil {
-			return Version{}, fmt.Errorf("api-version %q: want a real date", s)
-		}
-		return Version{s, rank(day.Year()*10000+int(day.Month())*100+day.Day(), m[2], m[3])}, nil
+	text, suffix, isPreview := strings.Cut(s, "-preview")
+	preview, ok := 99, true
+	if isPreview {
+		preview, ok = previewNumber(suffix)
 	}
-	if m := numbered.FindStringSubmatch(s); m != nil {
-		major, _ := strconv.Atoi(m[1]) // two digits at most, as is the minor number
-		minor, _ := strconv.Atoi(m[2])
-		return Version{s, rank(20180000+(major-7)*100+minor, m[3], m[4])}, nil
+	base, known := 0, false
+	if strings.Contains(text, "-") {
+		day, err := time.Parse(time.DateOnly, text)
+		base, known = day.Year()*10000+int(day.Month())*100+day.Day(), err == nil
+	} else if major, minor, found := strings.Cut(text, "."); found {
+		n, isNumber := digits(major)
+		m, hasMinor := digits(minor)
+		base, known = 20180000+(n-7)*100+m, isNumber && hasMinor && n >= 7 && major[0] != '0'
 	}
-	return Version{}, fmt.Errorf("api-version %q: want a date as in 2025-07-01 or a number as in 7.6, with or without -preview", s)
+	if !known || !ok {
+		return Version{}, fmt.Errorf("api-version %q: want a date as in 2025-07-01 or a number as in 7.6, with or without -preview", s)
+	}
+	return Version{s, rank(base, preview)}, nil
 }
 
-// rank puts the release of a version after its previews.
-func rank(base int, preview, number string) int {
-	if preview == "" {
-		return base*100 + 99
+// previewNumber reads what stands behind -preview: nothing, or a point and a number.
+func previewNumber(s string) (int, bool) {
+	if s == "" {
+		return 0, true
 	}
-	n, _ := strconv.Atoi(number) // two digits at most; none is zero
-	return base*100 + min(n, 98)
+	number, found := strings.CutPrefix(s, ".")
+	n, ok := digits(number)
+	return min(n, 98), found && ok
 }
+
+// digits reads a number of one or two digits.
+func digits(s string) (int, bool) {
+	n, err := strconv.ParseUint(s, 10, 8)
+	return int(n), err == nil && len(s) <= 2
+}
+
+// rank puts the release of a version after its previews, which have up to 98.
+func rank(base, preview int) int { return base*100 + preview }
 
 // AtLeast says whether v is other or comes after it.
 func (v Version) AtLeast(other Version) bool { return v.rank >= other.rank }

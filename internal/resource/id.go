@@ -24,17 +24,19 @@ func (s Scope) Key() string {
 }
 
 // Covers says whether a right given at s holds at the scope with the key below: s is the same
-// scope or one above it. A management group covers every subscription of the tenant, since a
-// deployment has one tenant.
-func (s Scope) Covers(below string) bool {
-	k := s.Key()
-	if k == "/" || k == below {
+// scope or one above it.
+func (s Scope) Covers(below string) bool { return Covers(s.Key(), below) }
+
+// Covers is Scope.Covers for keys of both. A management group covers every subscription of the
+// tenant, since a deployment has one tenant.
+func Covers(key, below string) bool {
+	if key == "/" || key == below {
 		return true
 	}
-	if strings.HasPrefix(k, "/providers/microsoft.management/managementgroups/") {
+	if strings.HasPrefix(key, "/providers/microsoft.management/managementgroups/") {
 		return strings.HasPrefix(below, "/subscriptions/")
 	}
-	return strings.HasPrefix(below, k+"/")
+	return strings.HasPrefix(below, key) && below[len(key)] == '/'
 }
 
 // Subscription returns the scope of a subscription.

@@ -13,6 +13,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
+	"sync"
 	"time"
 
 	"strongroom/internal/audit"
@@ -28,7 +30,7 @@ import (
 // purgeAtOnce bounds how much one round of a purge takes on.
 const purgeAtOnce = 100
 
-// A Scheduler runs the tasks. It is used by one goroutine.
+// A Scheduler runs the tasks.
 type Scheduler struct {
 	DB         *db.DB
 	Log        *slog.Logger
@@ -43,8 +45,9 @@ type Scheduler struct {
 	RootKeys   func(context.Context) ([]string, error) // looks which root keys are at hand now
 	Renewed    func(*db.Tx) error                      // is called when no old key is needed any more
 	ScrubEvery time.Duration
+	Scrubbed   func() // is told of each scrub that has looked at everything; may be nil
 
-	proved int64 // position up to which the entries were proven in this round
+	proved int64 // position up to which the entries were proven in this round; the scrub's alone
 }
 
 // A task is something that one node does from time to time.
@@ -55,27 +58,47 @@ type task struct {
 	run   func(ctx context.Context) error
 }
 
+// longAfter is when after a start the long tasks begin: the first requests come before them.
+const longAfter = 5 * time.Second
+
 func (s *Scheduler) tasks() []task {
 	return []task{
 		{"number", time.Second, true, s.Number},
 		{"purge-secrets", 10 * time.Second, true, s.purgeSecrets},
 		{"purge-vaults", 10 * time.Second, true, s.purgeVaults},
-		{"close-segments", time.Minute, true, func(ctx context.Context) error { return s.Archive.Close(ctx, s.DB) }},
 		{"renew-keys", 5 * time.Second, true, s.RenewKeys},
 		{"hold-keys", keyring.HoldEvery, false, s.HoldKeys},
 		{"prune-events", time.Minute, true, s.pruneEvents},
-		{"scrub", s.ScrubEvery, false, s.Scrub}, // whoever holds a lease could keep all from it,
 		{"signing-keys", time.Hour, true, func(ctx context.Context) error { return s.Issuer.EnsureSigningKey(ctx, s.DB) }},
+	}
+}
+
+// longTasks are those that may take long; the others do not wait for them.
+func (s *Scheduler) longTasks() []task {
+	return []task{
+		{"close-segments", time.Minute, true, func(ctx context.Context) error { return s.Archive.Close(ctx, s.DB) }},
+		{"scrub", s.ScrubEvery, false, s.Scrub}, // whoever holds a lease could keep all from it
 	}
 }
 
 // Run does each task when it is due, until ctx ends. A task that fails is logged and tried again
 // at its next time.
 func (s *Scheduler) Run(ctx context.Context) error {
+	var long sync.WaitGroup
+	for _, t := range s.longTasks() {
+		long.Go(func() { s.repeat(ctx, time.Now().Add(min(t.every, longAfter)), []task{t}) })
+	}
+	s.repeat(ctx, time.Now(), s.tasks())
+	long.Wait()
+	s.endLeases(ctx)
+	return nil
+}
+
+// repeat does tasks when they are due, one after the other.
+func (s *Scheduler) repeat(ctx context.Context, first time.Time, tasks []task) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	tasks := s.tasks()
-	next := make([]time.Time, len(tasks))
+	next := slices.Repeat([]time.Time{first}, len(tasks))
 	for {
 		for i, t := range tasks {
 			if now := time.Now(); !now.Before(next[i]) {
@@ -85,8 +108,7 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			s.endLeases(ctx)
-			return nil
+			return
 		case <-tick.C:
 		}
 	}

@@ -15,27 +15,59 @@ import (
 	"strongroom/internal/resource"
 )
 
-// A proof looks at a part of what is stored, in a snapshot of its own.
+// A proof looks at a part of what is stored, in one or more steps. Each step has a snapshot of its own,
+// so that none is held for long.
 type proof struct {
-	name  string
-	prove func(tx *db.Tx) error
+	name string
+	step func(tx *db.Tx) (done bool, err error)
 }
+
+// whole is a proof of one step.
+func whole(name string, prove func(tx *db.Tx) error) proof {
+	return proof{name, func(tx *db.Tx) (bool, error) { return true, prove(tx) }}
+}
+
+// restAfter is how much longer than a step the rest behind it is: a scrub takes a fifth of a processor
+// at most, since nobody waits for it.
+const restAfter = 4
 
 // Scrub proves everything that is stored, whether or not anybody asks for it: rows that were
 // edited, forged, deleted or brought back by somebody else's hand. Each finding is named in the log
 // and in the audit log and counted; the rest is looked at all the same.
 func (s *Scheduler) Scrub(ctx context.Context) error {
 	proofs, err := s.proofs(ctx)
-	if err != nil {
+	if err != nil || len(proofs) == 0 {
 		return err
 	}
 	for _, p := range proofs {
-		err := s.DB.View(ctx, p.prove)
+		if err := s.scrub(ctx, p); err != nil {
+			return fmt.Errorf("scrub %s: %w", p.name, err)
+		}
+	}
+	if s.Scrubbed != nil {
+		s.Scrubbed()
+	}
+	return nil
+}
+
+// scrub runs a proof until it is done, or has found something.
+func (s *Scheduler) scrub(ctx context.Context, p proof) error {
+	for done := false; !done; {
+		began := time.Now()
+		err := s.DB.View(ctx, func(tx *db.Tx) (err error) {
+			done, err = p.step(tx)
+			return err
+		})
 		if err != nil && !errors.Is(err, db.ErrUnavailable) { // a column that cannot be read was changed as well
-			err = s.report(ctx, p.name, err)
+			return s.report(ctx, p.name, err)
 		}
 		if err != nil {
-			return fmt.Errorf("scrub %s: %w", p.name, err)
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(restAfter * time.Since(began)):
 		}
 	}
 	return nil
@@ -50,8 +82,10 @@ func (s *Scheduler) Prove(tx *db.Tx) error {
 		return fmt.Errorf("prove the directory: %w", err)
 	}
 	for _, p := range append(s.common(s.proveAllEntries), s.contents(ids)...) {
-		if err := p.prove(tx); err != nil {
-			return fmt.Errorf("prove the %s: %w", p.name, err)
+		for done := false; !done; {
+			if done, err = p.step(tx); err != nil {
+				return fmt.Errorf("prove the %s: %w", p.name, err)
+			}
 		}
 	}
 	return nil
@@ -61,19 +95,25 @@ func (s *Scheduler) Prove(tx *db.Tx) error {
 // than one way.
 func (s *Scheduler) common(entries func(*db.Tx) error) []proof {
 	return []proof{
-		{"authorisation", s.proveAuthorisation},
-		{"directory", s.proveDirectory},
-		{"audit log", audit.Prove},
-		{"audit segments", audit.ProveSegments},
-		{"audit log", entries},
-		{"schema", func(tx *db.Tx) error { return tx.ProveSchema() }},
-		{"meta", func(tx *db.Tx) error { return tx.ProveMeta() }},
+		whole("authorisation", s.proveAuthorisation),
+		whole("directory", s.proveDirectory),
+		whole("audit log", audit.Prove),
+		whole("audit segments", audit.ProveSegments),
+		whole("audit log", entries),
+		whole("schema", func(tx *db.Tx) error { return tx.ProveSchema() }),
+		whole("meta", func(tx *db.Tx) error { return tx.ProveMeta() }),
 	}
 }
 
 func (s *Scheduler) contents(vaultIDs []string) (out []proof) {
 	for _, id := range vaultIDs {
-		out = append(out, proof{"vault " + id, func(tx *db.Tx) error { return s.Secrets.Scrub(tx, id) }})
+		scrub := s.Secrets.Scrub(id)
+		out = append(out, proof{"vault " + id, func(tx *db.Tx) (bool, error) {
+			if lives, err := s.Vaults.Exists(tx, id); err != nil || !lives {
+				return true, err // purged since the scrub began
+			}
+			return scrub(tx)
+		}})
 	}
 	return out
 }

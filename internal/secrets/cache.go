@@ -6,15 +6,15 @@ import (
 	"strongroom/internal/db"
 )
 
-// maxCached bounds the opened secrets in memory, in bytes. An entry has about itemOverhead bytes
-// beside its texts.
+// maxCached bounds the answers in memory, in bytes. One has about itemOverhead bytes beside its texts,
+// and a secret in a page secretOverhead.
 const (
-	maxCached    = 32 << 20
-	itemOverhead = 500
+	maxCached      = 32 << 20
+	itemOverhead   = 350
+	secretOverhead = 500
 )
 
-// A cache keeps secrets that were read and opened, and pages of lists, each under the revision of its
-// vault. A change of ours takes out what it changed, and all pages, and moves the rest on (changed);
+// A cache keeps answers with values, and pages of lists, each under the revision of its vault. A change of ours takes out what it changed, and all pages, and moves the rest on (changed);
 // after anybody else's change the vault's entries are of no use any more.
 type cache struct {
 	mu     sync.Mutex
@@ -28,33 +28,38 @@ type cachedVault struct {
 	pages    map[Page][]Secret // of the list of living secrets, without values
 }
 
-// An item answers for a name and a version as they were asked for: "" is the latest.
-type item struct {
+// A question is a name and a version as they were asked for, "" being the latest, and in which form.
+type question struct {
 	nameKey, version string
-	secret           Secret
+	form             Form
+}
+
+type item struct {
+	question
+	answer Answer
 }
 
 func (i item) size() int {
-	return itemOverhead + len(i.nameKey) + i.secret.Value.Len() + len(i.secret.sealed)
+	return itemOverhead + len(i.nameKey) + len(i.version) + len(i.form.BaseURL) + i.answer.Body.Len()
 }
 
-// get returns the secret if it is at hand for the vault's revision.
-func (c *cache) get(scope string, revision int64, row uint64, nameKey, version string) (Secret, bool) {
+// get returns the answer if it is at hand for the vault's revision.
+func (c *cache) get(scope string, revision int64, row uint64, q question) (Answer, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	v := c.vaults[scope]
 	if v == nil || v.revision != revision {
-		return Secret{}, false
+		return Answer{}, false
 	}
 	for _, i := range v.rows[row] {
-		if i.nameKey == nameKey && i.version == version {
-			return i.secret, true
+		if i.question == q {
+			return i.answer, true
 		}
 	}
-	return Secret{}, false
+	return Answer{}, false
 }
 
-// put keeps a secret that was read at a revision of its vault.
+// put keeps an answer that was made from what was read at a revision of its vault.
 func (c *cache) put(scope string, revision int64, row uint64, i item) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,7 +68,7 @@ func (c *cache) put(scope string, revision int64, row uint64, i item) {
 		return
 	}
 	for _, have := range v.rows[row] {
-		if have.nameKey == i.nameKey && have.version == i.version {
+		if have.question == i.question {
 			return
 		}
 	}
@@ -115,7 +120,7 @@ func (c *cache) putPage(scope string, revision int64, p Page, page []Secret) {
 func pageSize(p Page, page []Secret) int {
 	size := itemOverhead + len(p.After)
 	for _, s := range page {
-		size += item{secret: s}.size()
+		size += secretOverhead + len(s.Name)
 		for name, value := range s.Tags {
 			size += len(name) + len(value)
 		}
@@ -183,5 +188,5 @@ func (c *cache) changed(scope string, from, to int64, rows []uint64) {
 	v.revision = to
 }
 
-// Watch lets the store follow what is changed here, so that it can keep opened secrets in memory.
-func (s *Store) Watch(d *db.DB) { d.Watch(s.opened.changed) }
+// Watch lets the store follow what is changed here, so that it can keep answers in memory.
+func (s *Store) Watch(d *db.DB) { d.Watch(s.answers.changed) }

@@ -11,19 +11,46 @@ import (
 	"strongroom/internal/vaults"
 )
 
+// An Answer is a version with its value as somebody is shown it.
+type Answer struct {
+	Name, Version string
+	Body          envelope.Value
+}
+
+// A Form is what an answer depends on beside the version: by which name the vault was called, and what
+// the vault says of its secrets.
+type Form struct {
+	BaseURL, RecoveryLevel string
+	RecoverableDays        int
+}
+
+// Answer is Get and what render makes of it. Where that was made before, and nothing has changed since,
+// it comes from memory.
+func (s *Store) Answer(tx *db.Tx, vault vaults.Vault, name, version string, f Form, render func(Secret) (envelope.Value, error)) (Answer, error) {
+	scope, key := db.VaultRevision(vault.ID), strings.ToLower(name)
+	revision, err := tx.RevisionOf(scope)
+	if err != nil {
+		return Answer{}, err
+	}
+	row, want := db.Secrets.Key(vault.ID, key), question{key, strings.ToLower(version), f}
+	if a, ok := s.answers.get(scope, revision, row, want); ok && tx.ReadOnly() {
+		return a, nil
+	}
+	v, err := s.Get(tx, vault, name, version)
+	if err != nil {
+		return Answer{}, err
+	}
+	a := Answer{Name: v.Name, Version: v.Version}
+	if a.Body, err = render(v); err == nil && tx.ReadOnly() {
+		s.answers.put(scope, revision, row, item{want, a})
+	}
+	return a, err
+}
+
 // Get returns a version with its value: the latest unless one is named. A disabled version is
 // refused, and a disabled latest one hides older ones. Dates do not matter here: an expired
 // secret can be read (Key Vault REST, "Secret attributes").
 func (s *Store) Get(tx *db.Tx, vault vaults.Vault, name, version string) (Secret, error) {
-	scope, key := db.VaultRevision(vault.ID), strings.ToLower(name)
-	revision, err := tx.RevisionOf(scope)
-	if err != nil {
-		return Secret{}, err
-	}
-	row, version := db.Secrets.Key(vault.ID, key), strings.ToLower(version)
-	if v, ok := s.opened.get(scope, revision, row, key, version); ok && tx.ReadOnly() {
-		return v, nil
-	}
 	h, v, err := s.version(tx, vault.ID, name, version)
 	if err != nil {
 		return Secret{}, err
@@ -33,9 +60,6 @@ func (s *Store) Get(tx *db.Tx, vault vaults.Vault, name, version string) (Secret
 	}
 	if err := s.open(vault, h.nameKey, &v); err != nil {
 		return Secret{}, err
-	}
-	if tx.ReadOnly() {
-		s.opened.put(scope, revision, row, item{key, version, v})
 	}
 	return v, nil
 }
@@ -175,7 +199,7 @@ func (s *Store) List(tx *db.Tx, vault vaults.Vault, p Page) ([]Secret, error) {
 	if err != nil {
 		return nil, err
 	}
-	if page, ok := s.opened.page(scope, revision, p); ok && tx.ReadOnly() {
+	if page, ok := s.answers.page(scope, revision, p); ok && tx.ReadOnly() {
 		return page, nil
 	}
 	const q = `
@@ -190,7 +214,7 @@ func (s *Store) List(tx *db.Tx, vault vaults.Vault, p Page) ([]Secret, error) {
 		out[i].sealed, out[i].mac = nil, nil // proven, and not needed any more
 	}
 	if err == nil && tx.ReadOnly() {
-		s.opened.putPage(scope, revision, p, out)
+		s.answers.putPage(scope, revision, p, out)
 	}
 	return out, err
 }

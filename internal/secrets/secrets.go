@@ -36,7 +36,7 @@ type Store struct {
 	Ring   *envelope.Ring
 	Tenant string
 
-	opened cache
+	answers cache
 }
 
 // A Secret is one version of a secret.

@@ -141,7 +141,7 @@ func (a *app) build(ctx context.Context) error {
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: st.vaults, Secrets: st.secrets, Issuer: st.issuer, Pipeline: a.pipeline,
 		Archive: archive, RootKeys: a.roots.look, Renewed: forgetPassphrases,
-		ScrubEvery: a.config.ScrubInterval,
+		ScrubEvery: a.config.ScrubInterval, Scrubbed: a.metrics.scrubs.Inc,
 	}
 	challengeTenant := tenant
 	if a.config.Tokens.ChallengeTenant == "adfs" {

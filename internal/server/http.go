@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"crypto/tls"
 	"io"
 	"log/slog"
@@ -78,15 +77,14 @@ func newRequest(r *http.Request, host resource.Host) *operation.Request {
 // before any answer: the library reads what is left of a body before it sends one.
 func (a *app) withDeadlines(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		rc := http.NewResponseController(w)
-		now := time.Now()
 		if r.Body != http.NoBody {
-			rc.SetReadDeadline(now.Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
-			copied := *r                                             // the library looks at its own request's body: whether it was asked for (RFC 9110, 10.1.1)
+			rc := http.NewResponseController(w)
+			rc.SetReadDeadline(time.Now().Add(a.config.Limits.BodyTimeout)) // not every writer can; then the others hold
+			copied := *r                                                    // the library looks at its own request's body: whether it was asked for (RFC 9110, 10.1.1)
 			copied.Body = &timedBody{r.Body, rc}
 			r = &copied
 		}
-		rc.SetWriteDeadline(now.Add(a.config.Limits.RequestTimeout))
+		a.limitAnswer(w)
 		if len(r.TransferEncoding) > 0 {
 			// With a Content-Length beside it, somebody in between may see another end of the request
 			// than we do (RFC 9112, 6.3): nothing behind it is taken for a request.
@@ -94,6 +92,11 @@ func (a *app) withDeadlines(h http.Handler) http.Handler {
 		}
 		h.ServeHTTP(w, r)
 	})
+}
+
+// limitAnswer gives the peer its time to take an answer.
+func (a *app) limitAnswer(w http.ResponseWriter) {
+	http.NewResponseController(w).SetWriteDeadline(time.Now().Add(a.config.Limits.RequestTimeout)) // not every writer can
 }
 
 // A timedBody ends the time for a body when the body ends: the library looks for the next request
@@ -114,15 +117,11 @@ func (b *timedBody) Read(p []byte) (int, error) {
 // do runs a request within its limit of time and writes the complete answer.
 func (a *app) do(w http.ResponseWriter, r *http.Request, t *operation.Table, req *operation.Request) {
 	// The last quarter is for the entry and the answer: who meets a database that does not answer is told so.
-	ctx, cancel := context.WithTimeout(r.Context(), a.config.Limits.RequestTimeout*3/4)
+	ctx, cancel := operation.Within(r.Context(), a.config.Limits.RequestTimeout*3/4)
 	defer cancel()
-	// A commit under way may outlast the request's time while the database stalls, and what became of
-	// it must be told. So the peer's time to take the answer begins with the answer.
-	rc := http.NewResponseController(w)
-	rc.SetWriteDeadline(time.Time{})
 	req.Answer = w.Header()
 	resp := a.pipeline.Do(ctx, t, req)
-	rc.SetWriteDeadline(time.Now().Add(a.config.Limits.RequestTimeout))
+	a.limitAnswer(w) // anew: a commit may have outlasted the first while the database stalled
 	if resp.Stream != nil {
 		a.stream(w, r, resp)
 		return

@@ -10,22 +10,37 @@ import (
 	"time"
 )
 
-// limitedServer serves HTTP behind a listener of so many connections. "/held" is answered when held
-// is closed; begun gets one for each that has come so far.
-func limitedServer(t *testing.T, connections int) (address string, begun, held chan struct{}) {
+// A limitedServer serves HTTP behind a listener of so many connections. "/held" is answered when held is
+// closed.
+type limitedServer struct {
+	address string
+	begun   chan struct{} // gets one for each request that is held
+	idle    chan struct{} // gets one when a connection is idle, which is after its answer
+	held    chan struct{}
+}
+
+func newLimitedServer(t *testing.T, connections int) limitedServer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	begun, held = make(chan struct{}, connections), make(chan struct{})
+	out := limitedServer{
+		address: l.Addr().String(), held: make(chan struct{}),
+		begun: make(chan struct{}, connections), idle: make(chan struct{}, 100),
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("/held", func(http.ResponseWriter, *http.Request) {
-		begun <- struct{}{}
-		<-held
+		out.begun <- struct{}{}
+		<-out.held
 	})
-	s := &http.Server{Handler: mux, ConnState: turned}
+	s := &http.Server{Handler: mux, ConnState: func(c net.Conn, state http.ConnState) {
+		turned(c, state)
+		if state == http.StateIdle {
+			out.idle <- struct{}{}
+		}
+	}}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -35,7 +50,7 @@ func limitedServer(t *testing.T, connections int) (address string, begun, held c
 		s.Close()
 		<-done
 	})
-	return l.Addr().String(), begun, held
+	return out
 }
 
 type client struct {
@@ -69,7 +84,8 @@ func (c client) answered(within time.Duration) error {
 	return err
 }
 
-func (c client) get(t *testing.T) {
+// get asks, and waits until the server is done with it.
+func (s limitedServer) get(t *testing.T, c client) {
 	t.Helper()
 	if err := c.ask("/"); err != nil {
 		t.Fatal(err)
@@ -77,50 +93,51 @@ func (c client) get(t *testing.T) {
 	if err := c.answered(10 * time.Second); err != nil {
 		t.Fatalf("no answer: %v", err)
 	}
+	<-s.idle
 }
 
 // A new connection takes the place of the one that has been idle for longest, and of no other.
 func TestIdleConnectionsMakeRoom(t *testing.T) {
-	address, _, _ := limitedServer(t, 3)
-	first, second, third := dialLimited(t, address), dialLimited(t, address), dialLimited(t, address)
+	s := newLimitedServer(t, 3)
+	first, second, third := dialLimited(t, s.address), dialLimited(t, s.address), dialLimited(t, s.address)
 	for _, c := range []client{first, second, third, first} { // second is idle for longest
-		c.get(t)
+		s.get(t, c)
 	}
-	dialLimited(t, address).get(t)
+	s.get(t, dialLimited(t, s.address))
 	if err := second.answered(10 * time.Second); err == nil {
 		t.Error("the connection that was idle for longest is still open")
 	}
-	first.get(t)
-	third.get(t)
+	s.get(t, first)
+	s.get(t, third)
 }
 
 // Connections that say nothing do not keep out one that asks.
 func TestSilentConnectionsMakeRoom(t *testing.T) {
-	address, _, _ := limitedServer(t, 3)
+	s := newLimitedServer(t, 3)
 	for range 10 {
-		dialLimited(t, address)
+		dialLimited(t, s.address)
 	}
-	dialLimited(t, address).get(t)
+	s.get(t, dialLimited(t, s.address))
 }
 
 // Where all connections are at work a new one waits, and comes in when one of them is done.
 func TestConnectionsAtWorkStay(t *testing.T) {
-	address, begun, held := limitedServer(t, 2)
-	busy := []client{dialLimited(t, address), dialLimited(t, address)}
+	s := newLimitedServer(t, 2)
+	busy := []client{dialLimited(t, s.address), dialLimited(t, s.address)}
 	for _, c := range busy {
 		if err := c.ask("/held"); err != nil {
 			t.Fatal(err)
 		}
-		<-begun
+		<-s.begun
 	}
-	waiting := dialLimited(t, address)
+	waiting := dialLimited(t, s.address)
 	if err := waiting.ask("/"); err != nil {
 		t.Fatal(err)
 	}
 	if err := waiting.answered(2 * patience); err == nil {
 		t.Fatal("a third connection was answered while two are at work")
 	}
-	close(held)
+	close(s.held)
 	if err := waiting.answered(10 * time.Second); err != nil {
 		t.Errorf("no answer after the others were done: %v", err)
 	}

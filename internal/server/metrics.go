@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,8 +26,21 @@ type metrics struct {
 	records  prometheus.Histogram
 	took     prometheus.Histogram
 	tampered prometheus.Counter
+	scrubs   prometheus.Counter
 	waiting  func() int   // set before the first scrape
 	failing  atomic.Int64 // commits that have failed since the last that did not
+	series   sync.Map     // seriesKey → series, so that labels are not looked up for each request
+}
+
+// A seriesKey names the figures of requests: a declared operation, or Unknown, and its status.
+type seriesKey struct {
+	face, operation string
+	status          int
+}
+
+type series struct {
+	requests prometheus.Counter
+	latency  prometheus.Observer
 }
 
 // watchBallast adds the figures of the disk; folder is the database's.
@@ -71,6 +85,9 @@ func newMetrics() *metrics {
 		tampered: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "strongroom_tampering_total", Help: "Times that stored data was found to be changed by somebody else.",
 		}),
+		scrubs: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "strongroom_scrubs_total", Help: "Times that everything stored was looked at for changes by somebody else.",
+		}),
 		took: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "strongroom_database_commit_duration_seconds", Help: "Time of a commit, from its begin until it is durable.",
 			Buckets: prometheus.ExponentialBuckets(0.0002, 2, 16),
@@ -79,15 +96,23 @@ func newMetrics() *metrics {
 	queue := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "strongroom_audit_queue", Help: "Writes and audit entries that wait for a commit.",
 	}, func() float64 { return float64(m.waiting()) })
-	m.registry.MustRegister(m.requests, m.latency, m.commits, m.jobs, m.records, m.took, m.tampered, queue,
+	m.registry.MustRegister(m.requests, m.latency, m.commits, m.jobs, m.records, m.took, m.tampered, m.scrubs, queue,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
 // request is the pipeline's Observe.
 func (m *metrics) request(face, operation string, status int, took time.Duration) {
-	m.requests.WithLabelValues(face, operation, strconv.Itoa(status)).Inc()
-	m.latency.WithLabelValues(face, operation).Observe(took.Seconds())
+	key := seriesKey{face, operation, status}
+	s, ok := m.series.Load(key)
+	if !ok {
+		s, _ = m.series.LoadOrStore(key, series{
+			m.requests.WithLabelValues(face, operation, strconv.Itoa(status)), m.latency.WithLabelValues(face, operation),
+		})
+	}
+	found := s.(series)
+	found.requests.Inc()
+	found.latency.Observe(took.Seconds())
 }
 
 // commit is the database's OnCommit.

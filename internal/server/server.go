@@ -42,10 +42,6 @@ type Options struct {
 	Version   string
 }
 
-// gcPercent lets the heap grow further between collections than Go's default: it is small, and
-// collecting it at every few megabytes costs a tenth of the time. GOGC takes precedence.
-const gcPercent = 300
-
 // Ready tells where a server that has begun to serve is found.
 type Ready struct {
 	VaultURL, LoginURL, ManagementURL, IdentityURL, MetricsURL string
@@ -71,7 +67,7 @@ func Run(ctx context.Context, o Options, ready func(Ready)) error {
 		}
 	}
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		debug.SetGCPercent(gcMost)
 	}
 	a, err := newApp(ctx, o, log)
 	if err != nil {
@@ -109,6 +105,9 @@ func (a *app) serve(ctx context.Context, listeners []listener, ready func()) err
 	background.Go(func() error { return a.reloadOnHangup(work, hup) })
 	background.Go(func() error { return a.remember(work) })
 	background.Go(func() error { return a.ballast.Run(work) })
+	if os.Getenv("GOGC") == "" {
+		background.Go(func() error { return paceCollections(work) })
+	}
 	for _, l := range listeners {
 		g.Go(func() error {
 			if err := l.server.Serve(l.Listener); !errors.Is(err, http.ErrServerClosed) {

@@ -146,6 +146,13 @@ func (s *Store) IDs(tx *db.Tx) ([]string, error) {
 	return ids(tx, `SELECT vault_id FROM vaults WHERE tenant_id = $1 ORDER BY vault_id`, s.Tenant)
 }
 
+// Exists says whether there is a vault of the id, living or deleted. That none was taken away by
+// somebody else's hand is for Scrub to say.
+func (s *Store) Exists(tx *db.Tx, id string) (bool, error) {
+	found, err := ids(tx, `SELECT vault_id FROM vaults WHERE tenant_id = $1 AND vault_id = $2`, s.Tenant, id)
+	return len(found) > 0, err
+}
+
 func ids(tx *db.Tx, q string, args ...any) (out []string, err error) {
 	err = tx.Query(func(row db.Scanner) error {
 		var id string

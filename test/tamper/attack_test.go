@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -48,8 +49,8 @@ type ask struct {
 	status []int  // if not empty, what is wanted
 }
 
-// patience is how long a scrub may take to come round: it is due every second.
-const patience = 10 * time.Second
+// patience is how long a scrub may take to come round: it is due every second, and rests in between.
+const patience = 20 * time.Second
 
 // ask sends a request to a vault over TLS with a token, or as the owner over the local socket.
 func (p *place) ask(token, method, target, body string) (status int, answer string) {
@@ -135,17 +136,16 @@ func (p *place) lines() (out []line) {
 	return out
 }
 
-// scrubbed is when the scrub of now has begun, in the database's words.
-func (p *place) scrubbed() (began int64) {
-	p.hands.QueryRow(`SELECT expires_us FROM leases WHERE name = 'scrub'`).Scan(&began) // no row before the first
-	return began
+// scrubs is how many scrubs have ended.
+func (p *place) scrubs() int {
+	n, _ := strconv.Atoi(p.metric("strongroom_scrubs_total")) // none before the server answers
+	return n
 }
 
-// settle waits until the scrub that runs at the start is over.
+// settle waits until the first scrub is over.
 func (p *place) settle() {
 	p.t.Helper()
-	const q = `SELECT COUNT(*) FROM leases WHERE name = 'signing-keys'` // the task after it
-	p.poll("the first scrub", func() bool { return p.number(q) > 0 })
+	p.poll("the first scrub", func() bool { return p.scrubs() > 0 })
 	if n := p.tamperings(); n != "0" {
 		p.t.Fatalf("before the attack %s tamperings were counted: %s", n, p.Log())
 	}
@@ -175,13 +175,8 @@ func (p *place) waitNoticed(a attack) (noticed bool) {
 // waitScrub waits until something is done, or a scrub that began later has ended.
 func (p *place) waitScrub(done func() bool) bool {
 	p.t.Helper()
-	began, scrubs := p.scrubbed(), 0
-	p.poll("", func() bool {
-		if now := p.scrubbed(); now != began {
-			began, scrubs = now, scrubs+1
-		}
-		return scrubs > 1 || done()
-	})
+	before := p.scrubs() // one may be under way
+	p.poll("", func() bool { return p.scrubs() > before+1 || done() })
 	return done()
 }
 
@@ -210,9 +205,12 @@ func (p *place) words(text string) string {
 	return text
 }
 
-func (p *place) tamperings() string {
+func (p *place) tamperings() string { return p.metric("strongroom_tampering_total") }
+
+// metric is the value of a figure without labels.
+func (p *place) metric(name string) string {
 	p.t.Helper()
-	_, after, _ := strings.Cut(p.ReadMetrics(), "\nstrongroom_tampering_total ")
+	_, after, _ := strings.Cut(p.ReadMetrics(), "\n"+name+" ")
 	n, _, _ := strings.Cut(after, "\n")
 	return n
 }
