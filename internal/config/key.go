@@ -164,7 +164,7 @@ type form struct {
 
 var forms = map[string]form{
 	"word":                    {want: "up to 64 lower-case letters, digits and hyphens", fits: word.MatchString},
-	"host":                    {want: "a host name in lower-case letters", fits: host.MatchString},
+	"host":                    {want: "a host name in lower-case letters", fits: isHost},
 	"path":                    {want: "the path of a file or folder", fits: isPath, quiet: true},
 	"address":                 {want: "an address as host:port", fits: isAddress},
 	"address or off":          {want: "an address as host:port, or off", fits: orOff(isAddress)},
@@ -180,8 +180,13 @@ var forms = map[string]form{
 var (
 	word = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$`)
 	size = regexp.MustCompile(`^([1-9][0-9]{0,2})(MiB|GiB)$`)
-	host = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$`) // resource.Family looks closer
 )
+
+// isHost says whether s may be a host name; resource.Family looks closer.
+func isHost(s string) bool {
+	return 0 < len(s) && len(s) <= 253 && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789.-") == "" &&
+		!strings.ContainsAny(s[:1]+s[len(s)-1:], ".-")
+}
 
 // isPath refuses what is no path but was meant for the file, such as a connection string.
 func isPath(s string) bool {

@@ -146,8 +146,14 @@ func (t *Tx) lookUp(set string, part int, key uint64) (mac []byte, found bool, e
 	if first, ok := t.base[set]; ok {
 		base = first
 	}
+	k := indexKey{set, part}
 	if base.digest != nil {
-		if mac, found, known := t.db.guard.find(indexKey{set, part}, base.digest.Part(part), key); known {
+		if mac, found, known := t.find(k, base.digest.Part(part), key); known {
+			return mac, found, nil
+		}
+		// One reads the part, and those that came meanwhile find it.
+		defer t.db.guard.lockPart(part)()
+		if mac, found, known := t.find(k, base.digest.Part(part), key); known {
 			return mac, found, nil
 		}
 	}
@@ -155,11 +161,33 @@ func (t *Tx) lookUp(set string, part int, key uint64) (mac []byte, found bool, e
 	if err != nil {
 		return nil, false, err
 	}
-	mac, found = ix.find(key) // before others get hold of the index
+	mac, found = ix.find(key)
+	mac = bytes.Clone(mac) // before others get hold of the index
 	if len(changes) == 0 {
-		t.db.guard.keep(indexKey{set, part}, ix)
+		t.keep(k, ix)
 	}
-	return bytes.Clone(mac), found, nil
+	return mac, found, nil
+}
+
+// find looks into the index of a part, if one is at hand for the digest.
+func (t *Tx) find(k indexKey, digest envelope.Digest, key uint64) (mac []byte, found, known bool) {
+	if ix := t.indexes[k]; ix != nil && ix.digest.Equal(digest) {
+		mac, found = ix.find(key)
+		return bytes.Clone(mac), found, true
+	}
+	return t.db.guard.find(k, digest, key)
+}
+
+// keep gives an index to all transactions, or, where they know a later one, keeps it for this one: a
+// reader of an old snapshot must not take from the writers what they need.
+func (t *Tx) keep(k indexKey, ix *index) {
+	if t.db.guard.keep(k, ix) {
+		return
+	}
+	if t.indexes == nil {
+		t.indexes = map[indexKey]*index{}
+	}
+	t.indexes[k] = ix
 }
 
 // isThere refuses a vault's set whose row is gone. It is stored with the vault and goes with it, and
@@ -206,7 +234,7 @@ func (t *Tx) ProvePart(set string, part int) error {
 	if setParts(set) == 1 && int64(len(ix.entries)) != r.members {
 		return t.tampered(set, fmt.Sprintf("it has %d rows and should have %d", len(ix.entries), r.members))
 	}
-	t.db.guard.keep(indexKey{set, part}, ix)
+	t.keep(indexKey{set, part}, ix)
 	return nil
 }
 
@@ -229,8 +257,10 @@ func (t *Tx) ProveSum(set string, macs [][]byte) error {
 
 // sumUp reads the rows of a part and makes its index, with the digest that they have.
 func (t *Tx) sumUp(set string, part int, like envelope.Digest) (*index, error) {
-	ix := &index{digest: like.Empty()}
-	var macs [][]byte
+	ix := &index{digest: like.Empty(), number: t.revisions[set].number}
+	likely := int(t.revisions[set].members) / setParts(set) * 5 / 4
+	macs := make([][]byte, 0, likely)
+	ix.entries = make([]entry, 0, likely)
 	for _, table := range sealedTables {
 		where, args := "", []any(nil)
 		switch vaultID, ok := strings.CutPrefix(set, vaultPrefix); {
@@ -277,6 +307,7 @@ func shorten(mac []byte) []byte {
 
 // An index knows the members of one part of a set, and the digest that proves it.
 type index struct {
+	number  int64 // the set's revision
 	digest  envelope.Digest
 	entries []entry // by key
 }
@@ -324,6 +355,7 @@ type guard struct {
 	newest  map[string]seen
 	seq     int64 // counts what was learnt into newest
 	opened  map[string]opened
+	loading [VaultParts]sync.Mutex // of a part, whichever set's; held by whoever reads it
 }
 
 // seen is a revision, and when this process learnt of it.
@@ -334,6 +366,11 @@ const maxEntries = 1 << 20
 
 func newGuard() *guard {
 	return &guard{indexes: map[indexKey]*index{}, newest: map[string]seen{}, opened: map[string]opened{}}
+}
+
+func (g *guard) lockPart(part int) (unlock func()) {
+	g.loading[part].Lock()
+	return g.loading[part].Unlock
 }
 
 // find looks into the index of a part, if it is at hand for the digest asked for.
@@ -348,9 +385,13 @@ func (g *guard) find(k indexKey, digest envelope.Digest, key uint64) (mac []byte
 	return bytes.Clone(mac), found, true
 }
 
-func (g *guard) keep(k indexKey, ix *index) {
+// keep takes an index, if it has no later one of the part.
+func (g *guard) keep(k indexKey, ix *index) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if have := g.indexes[k]; have != nil && have.number > ix.number {
+		return false
+	}
 	g.drop(k)
 	for other := range g.indexes { // any: all can be made again
 		if g.entries+len(ix.entries) <= maxEntries {
@@ -359,6 +400,7 @@ func (g *guard) keep(k indexKey, ix *index) {
 		g.drop(other)
 	}
 	g.indexes[k], g.entries = ix, g.entries+len(ix.entries)
+	return true
 }
 
 func (g *guard) drop(k indexKey) {
@@ -391,7 +433,7 @@ func (g *guard) committed(t *Tx) {
 					ix.apply(c)
 				}
 			}
-			ix.digest = after.Part(part)
+			ix.digest, ix.number = after.Part(part), t.revisions[set].number
 			g.entries += len(ix.entries)
 		}
 	}

@@ -139,9 +139,17 @@ func (t *Table) rowKey(fields []any) uint64 { return t.Key(t.keyOf(fields)...) }
 
 // rowID spells a row's primary key out, the table's name included.
 func (t *Table) rowID(fields []any) []byte {
-	id := []byte(t.name)
-	for _, v := range t.keyOf(fields) {
-		id = fmt.Appendf(append(id, 0), "%v", v)
+	id := append(make([]byte, 0, 128), t.name...)
+	for _, i := range t.key {
+		id = append(id, 0)
+		switch v := fields[i].(type) {
+		case string:
+			id = append(id, v...)
+		case int64:
+			id = strconv.AppendInt(id, v, 10)
+		default:
+			id = fmt.Append(id, v)
+		}
 	}
 	return id
 }

@@ -4,7 +4,6 @@ package resource
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -156,7 +155,7 @@ func (f Family) Check() error {
 		{"management_host", f.Management},
 		{"graph_host", f.Graph},
 	} {
-		if !hostName.MatchString(h.value) {
+		if !isHostName(h.value) {
 			return fmt.Errorf("%s %q: want a lower-case host name of two labels or more", h.key, h.value)
 		}
 	}
@@ -177,8 +176,17 @@ func isPublicSuffix(s string) bool {
 	return s == "vault.azure.net" || s == "vault.azure.cn" || s == "vault.usgovcloudapi.net"
 }
 
-// hostName is a name as configuration may have it.
-var hostName = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+// isHostName says whether s is a name as configuration may have it: two labels or more, each of 1 to 63
+// lower-case letters, digits and hyphens, without a hyphen at either end (RFC 1123, 2.1).
+func isHostName(s string) bool {
+	labels := strings.Split(s, ".")
+	for _, l := range labels {
+		if len(l) < 1 || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' || strings.Trim(l, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+			return false
+		}
+	}
+	return len(labels) > 1
+}
 
 // VaultHost is the host of a vault of the family, for work that does not come by a wire.
 func (f Family) VaultHost(vault string) Host {

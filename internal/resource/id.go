@@ -3,6 +3,7 @@ package resource
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -58,17 +59,31 @@ func (s Scope) Object(collection, name string) Scope {
 	return Scope{s.Text + "/" + collection + "/" + name}
 }
 
-// guid matches the 36-character form.
-var guid = regexp.MustCompile(`^[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}$`)
-
 // IsGUID says whether s is a GUID in the form 8-4-4-4-12, in any letter case.
-func IsGUID(s string) bool { return guid.MatchString(s) }
+func IsGUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		isHyphen := i == 8 || i == 13 || i == 18 || i == 23
+		if isHyphen != (c == '-') || !isHyphen && !isHex(c) {
+			return false
+		}
+	}
+	return true
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
 
 // assignable matches the scopes at which a role can be assigned. Management groups and resource
-// groups are named by the same characters (Azure naming rules).
-var assignable = regexp.MustCompile(`(?i)^(/|/providers/Microsoft\.Management/managementGroups/[-\w.()]{1,90}` +
+// groups are named by the same characters (Azure naming rules). It is large, and a start does without.
+var assignable = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(assignablePattern) })
+
+const assignablePattern = `(?i)^(/|/providers/Microsoft\.Management/managementGroups/[-\w.()]{1,90}` +
 	`|/subscriptions/[0-9a-f-]{36}(/resourceGroups/[-\w.()]{1,90}(/providers/Microsoft\.KeyVault/vaults/[0-9a-z-]{3,24}` +
-	`(/(secrets|keys|certificates)/[0-9a-z-]{1,127})?)?)?)$`)
+	`(/(secrets|keys|certificates)/[0-9a-z-]{1,127})?)?)?)$`
 
 // ParseScope reads a scope at which a role can be assigned.
 func ParseScope(text string) (Scope, bool) {
@@ -78,7 +93,7 @@ func ParseScope(text string) (Scope, bool) {
 	if text != "/" {
 		text = strings.TrimRight(text, "/")
 	}
-	return Scope{text}, isASCII(text) && assignable.MatchString(text)
+	return Scope{text}, isASCII(text) && assignable().MatchString(text)
 }
 
 // isASCII keeps out letters that only look or fold like those of a name, as the Kelvin sign does.

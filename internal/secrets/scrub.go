@@ -8,44 +8,40 @@ import (
 	"strongroom/internal/envelope"
 )
 
-// scrubAtOnce is how many secrets a step of a scrub proves, with all their versions.
-const scrubAtOnce = 500
+// namesAtOnce is how many versions a step of a scrub looks for secrets of.
+const namesAtOnce = 2000
 
 // Scrub proves all that a vault holds: that no secret and no version of one is missing, forged or
 // brought back. It is done in steps, each in whatever transaction: first the parts of the vault's set,
-// then the rows by name. It stops at the first that is not as we left it.
+// then, by name, whether each version has a secret. It stops at the first that is not as we left it.
 func (s *Store) Scrub(vaultID string) func(*db.Tx) (done bool, err error) {
 	part, after := 0, ""
-	return func(tx *db.Tx) (bool, error) {
+	return func(tx *db.Tx) (done bool, err error) {
 		if part < db.VaultParts {
-			err := tx.ProvePart(db.VaultRevision(vaultID), part)
 			part++
-			return false, err
+			return false, s.scrubPart(tx, vaultID, part-1)
 		}
-		next, err := s.scrubRows(tx, vaultID, after)
-		after = next
-		return next == "", err
+		after, err = s.noOrphans(tx, vaultID, after)
+		return after == "", err
 	}
 }
 
-// scrubRows proves the secrets whose names come after one, and their versions. It returns the last
-// name of them, or "" when there are no more.
-func (s *Store) scrubRows(tx *db.Tx, vaultID, after string) (last string, err error) {
-	heads, err := s.heads(tx, vaultID, after)
+func (s *Store) scrubPart(tx *db.Tx, vaultID string, part int) error {
+	if err := tx.ProvePart(db.VaultRevision(vaultID), part); err != nil {
+		return err
+	}
+	heads, err := s.heads(tx, vaultID, part)
 	if err != nil {
-		return "", err
+		return err
 	}
-	if len(heads) == scrubAtOnce {
-		last = heads[len(heads)-1].nameKey
-	}
-	q := `
+	const q = `
 		SELECT ` + latestColumns + `
 		FROM secrets h
 		JOIN secret_versions v ON v.vault_id = h.vault_id AND v.name_key = h.name_key
-		WHERE h.vault_id = $1 AND ` + from("h.name_key", after) + upTo("h.name_key", last)
-	rows, err := s.rows(tx, vaultID, q, vaultID, after, last)
+		WHERE h.vault_id = $1 AND h.part = $2`
+	rows, err := s.rows(tx, vaultID, q, vaultID, part)
 	if err != nil {
-		return "", err
+		return err
 	}
 	versions := map[string][][]byte{}
 	for _, r := range rows {
@@ -53,60 +49,55 @@ func (s *Store) scrubRows(tx *db.Tx, vaultID, after string) (last string, err er
 	}
 	for _, h := range heads {
 		if err := s.vouches(vaultID, h, versions[h.nameKey]); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return last, s.noOrphans(tx, vaultID, after, last)
+	return nil
 }
 
-// from and upTo bound a query to names after $2 and up to $3. At the start, and at the end, no name
-// whatever is left out.
-func from(column, after string) string {
+// noOrphans looks for versions that no head vouches for, among the next of those whose names come after
+// one. It returns the last name of them, or "" when there are no more.
+func (s *Store) noOrphans(tx *db.Tx, vaultID, after string) (last string, err error) {
+	from := `>`
 	if after == "" {
-		return column + ` >= $2`
+		from = `>=`
 	}
-	return column + ` > $2`
-}
-
-func upTo(column, last string) string {
-	if last == "" {
-		return ` AND $3 = ''`
-	}
-	return ` AND ` + column + ` <= $3`
-}
-
-// noOrphans looks for versions that no head vouches for, of names after one and up to another.
-func (s *Store) noOrphans(tx *db.Tx, vaultID, after, last string) error {
 	q := `
-		SELECT v.name_key FROM secret_versions v
+		SELECT v.name_key, CASE WHEN h.name_key IS NULL THEN 1 ELSE 0 END FROM secret_versions v
 		LEFT JOIN secrets h ON h.vault_id = v.vault_id AND h.name_key = v.name_key
-		WHERE v.vault_id = $1 AND ` + from("v.name_key", after) + upTo("v.name_key", last) + ` AND h.name_key IS NULL
-		LIMIT 1`
-	var orphan string
-	err := tx.QueryRow(q, vaultID, after, last).Scan(&orphan)
-	if errors.Is(err, db.ErrNoRows) {
-		return nil
+		WHERE v.vault_id = $1 AND v.name_key ` + from + ` $2
+		ORDER BY v.name_key
+		LIMIT $3`
+	n := 0
+	err = tx.Query(func(row db.Scanner) error {
+		var isOrphan bool
+		err := row.Scan(&last, &isOrphan)
+		if n++; err == nil && isOrphan {
+			err = fmt.Errorf("secret %s in vault %s: there are versions that no head vouches for: %w", last, vaultID, envelope.ErrTampered)
+		}
+		return err
+	}, q, vaultID, after, namesAtOnce)
+	switch {
+	case errors.Is(err, envelope.ErrTampered):
+		return "", err
+	case err != nil:
+		return "", fmt.Errorf("look for versions without a secret: %w", err)
+	case n < namesAtOnce:
+		return "", nil
 	}
-	if err != nil {
-		return fmt.Errorf("look for versions without a secret: %w", err)
-	}
-	return fmt.Errorf("secret %s in vault %s: there are versions that no head vouches for: %w", orphan, vaultID, envelope.ErrTampered)
+	return last, nil
 }
 
-// heads reads the heads of the next names after one and proves each.
-func (s *Store) heads(tx *db.Tx, vaultID, after string) ([]head, error) {
+// heads reads the heads of a part and proves each.
+func (s *Store) heads(tx *db.Tx, vaultID string, part int) ([]head, error) {
 	var out []head
-	q := `
-		SELECT ` + headColumns + ` FROM secrets h
-		WHERE h.vault_id = $1 AND ` + from("h.name_key", after) + `
-		ORDER BY h.name_key
-		LIMIT $3`
+	const q = `SELECT ` + headColumns + ` FROM secrets h WHERE h.vault_id = $1 AND h.part = $2`
 	err := tx.Query(func(row db.Scanner) error {
 		var h head
 		err := row.Scan(h.into()...)
 		out = append(out, h)
 		return err
-	}, q, vaultID, after, scrubAtOnce)
+	}, q, vaultID, part)
 	if err != nil {
 		return nil, fmt.Errorf("read the heads of secrets: %w", err)
 	}

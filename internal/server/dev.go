@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"strongroom/internal/apierr"
 	"strongroom/internal/authz"
 	"strongroom/internal/db"
 	"strongroom/internal/operation"
@@ -24,6 +25,9 @@ const devAssignment = "de500000-0000-4000-8000-000000000001"
 // are not there yet; it returns the identity's client id. It asks for them through the pipeline
 // as the local owner, like anybody would.
 func (a *app) makeDev(ctx context.Context) (clientID string, err error) {
+	if clientID, err := a.findDev(ctx); err != nil || clientID != "" {
+		return clientID, err
+	}
 	group := resource.Group(a.deployment.subscription, a.deployment.group).Text
 	vault := resource.VaultScope(a.deployment.subscription, a.deployment.group, devName).Text
 	identityPath := group + "/providers/Microsoft.ManagedIdentity/userAssignedIdentities/" + devName
@@ -49,6 +53,34 @@ func (a *app) makeDev(ctx context.Context) (clientID string, err error) {
 	}
 	err = a.db.Update(ctx, nil, func(tx *db.Tx) error { return tx.SetMeta(metaDefaultIdentity, made.Properties.PrincipalID) })
 	return made.Properties.ClientID, err
+}
+
+// findDev returns the client id of the identity dev, if an earlier start has made all that dev needs.
+func (a *app) findDev(ctx context.Context) (clientID string, err error) {
+	err = a.db.View(ctx, func(tx *db.Tx) error {
+		objectID, err := tx.Meta(metaDefaultIdentity)
+		if err != nil {
+			return err
+		}
+		v, err := a.scheduler.Vaults.Named(tx, devName)
+		if _, refused := apierr.As(err); refused {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rights, err := a.pipeline.Authz.Current(tx)
+		if err != nil {
+			return err
+		}
+		p, known := rights.Principal(objectID)
+		all := authz.Need{Action: "Microsoft.KeyVault/vaults/secrets/purge/action", Data: true, Scope: v.Scope()}
+		if known && p.Enabled && p.Name == devName && rights.Decide(objectID, all).Allowed {
+			clientID = p.AppID
+		}
+		return nil
+	})
+	return clientID, err
 }
 
 // makeDevVault makes the vault dev, or brings it back if it was deleted.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -124,19 +125,15 @@ func databaseOptions(cfg config.Config) (o db.Options, err error) {
 	return o, err
 }
 
-// isInitialised says whether dev has been started here before.
-func isInitialised(ctx context.Context, o Options) bool {
-	if o.Config.Database.Engine == string(db.SQLite) && !exists(o.Config.Database.Path) {
-		return false
+// newDevApp is newApp, after init where dev has not been started before.
+func newDevApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
+	if o.Config.Database.Engine != string(db.SQLite) || exists(o.Config.Database.Path) {
+		if a, err := newApp(ctx, o, log); !errors.Is(err, errNotInitialised) {
+			return a, err
+		}
 	}
-	d, err := openDatabase(ctx, o.Config, true)
-	if err != nil {
-		return true // newApp meets the same fault and says what it is
+	if _, err := Init(ctx, o); err != nil {
+		return nil, err
 	}
-	defer d.Close()
-	err = d.View(ctx, func(tx *db.Tx) error {
-		_, err := readDeployment(tx)
-		return err
-	})
-	return !errors.Is(err, errNotInitialised)
+	return newApp(ctx, o, log)
 }

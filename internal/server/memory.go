@@ -12,7 +12,7 @@ import (
 // few megabytes, which costs a tenth of the time; 300 % of a large one would be memory for nothing.
 // GOGC in the environment takes precedence.
 const (
-	gcRoom  = 40 << 20
+	gcRoom  = 32 << 20
 	gcLeast = 60
 	gcMost  = 300
 )

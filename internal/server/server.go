@@ -61,15 +61,14 @@ func Run(ctx context.Context, o Options, ready func(Ready)) error {
 	if err := withholdMemory(); err != nil {
 		log.Warn("a crash may leave a core dump with keys and values", slog.Any("error", err))
 	}
-	if o.Dev && !isInitialised(ctx, o) {
-		if _, err := Init(ctx, o); err != nil {
-			return err
-		}
-	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcMost)
 	}
-	a, err := newApp(ctx, o, log)
+	open := newApp
+	if o.Dev {
+		open = newDevApp
+	}
+	a, err := open(ctx, o, log)
 	if err != nil {
 		return err
 	}

@@ -23,14 +23,14 @@ const (
 func validName(name string) bool { return resource.IsVaultName(name) }
 
 // location is what a location may be called once blanks are out of it: there is no list of them.
-var location = regexp.MustCompile(`^[a-z0-9][-a-z0-9_.]{0,89}$`)
+var location = regexp.MustCompile(`^[a-z0-9][-a-z0-9_.]*$`)
 
 // checkLocation refuses what names no location.
 func checkLocation(name string) error {
 	switch {
 	case name == "":
 		return apierr.BadRequest("LocationRequired", "The location property is required for this definition.")
-	case !location.MatchString(locationKey(name)):
+	case len(locationKey(name)) > 90 || !location.MatchString(locationKey(name)):
 		return apierr.BadRequest("RegionNotSupported", "The location %q is not valid; want up to 90 letters, digits, '-', '_', '.' and blanks.", name)
 	}
 	return nil

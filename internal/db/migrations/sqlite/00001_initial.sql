@@ -114,9 +114,9 @@ CREATE TABLE secrets (
 	deleted_us      INTEGER,
 	purge_us        INTEGER,
 	row_mac         BLOB    NOT NULL,
-	PRIMARY KEY (vault_id, name_key)
-) STRICT;
-CREATE INDEX secrets_part ON secrets (vault_id, part);
+	PRIMARY KEY (vault_id, part, name_key), -- the rows of a part lie together: they are read as a whole
+	UNIQUE (vault_id, name_key)
+) STRICT, WITHOUT ROWID;
 CREATE INDEX secrets_purge ON secrets (purge_us) WHERE purge_us IS NOT NULL;
 
 CREATE TABLE secret_versions (
