@@ -29,3 +29,14 @@ func (d *DB) LimitPages(ctx context.Context, n string) error {
 
 // JudgeStandbys is for states that a test has no standbys for.
 var JudgeStandbys = judgeStandbys
+
+// IndexRevision is the revision of the index that all transactions have of a set's first part; 0 where
+// there is none.
+func (d *DB) IndexRevision(set string) int64 {
+	d.guard.mu.Lock()
+	defer d.guard.mu.Unlock()
+	if ix := d.guard.indexes[indexKey{set, 0}]; ix != nil {
+		return ix.number
+	}
+	return 0
+}

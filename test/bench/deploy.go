@@ -34,12 +34,15 @@ type deployment struct {
 	url   string // of PostgreSQL, if it is there
 }
 
-// A state is what has to be known to start a deployment again. The client secret opens nothing but
+// A state is what has to be known to start a deployment again. The client secrets open nothing but
 // this deployment of made-up values.
 type state struct {
-	Listen, Tenant, ClientID, ClientSecret string
-	Secrets                                int
+	Listen      string
+	Load, Rival identity // who brings the load, and who disturbs it
+	Secrets     int
 }
+
+type identity struct{ Tenant, ClientID, ClientSecret string }
 
 const vaultName = "dev"
 
@@ -90,7 +93,10 @@ func (d *deployment) make(ctx context.Context, p place) (err error) {
 	if err := d.waitReady(ctx, server); err != nil {
 		return err
 	}
-	if err := d.makeIdentity(ctx); err != nil {
+	if d.state.Load, err = d.makeIdentity(ctx, "load"); err != nil {
+		return err
+	}
+	if d.state.Rival, err = d.makeIdentity(ctx, "rival"); err != nil {
 		return err
 	}
 	if err := d.fill(ctx, server, p.secrets); err != nil {
@@ -145,7 +151,7 @@ func (d *deployment) target(ctx context.Context, p *process) (*target, error) {
 	if err := d.waitReady(ctx, p); err != nil {
 		return nil, err
 	}
-	token, err := d.signIn(ctx)
+	token, err := d.signIn(ctx, d.state.Load)
 	if err != nil {
 		return nil, err
 	}
@@ -207,26 +213,25 @@ func (d *deployment) command(ctx context.Context, out any, args ...string) error
 	}
 }
 
-// makeIdentity makes the application that the load signs in as: a role at the vault, as programs
+// makeIdentity makes an application that signs in with a secret: a role at the vault, as programs
 // have it.
-func (d *deployment) makeIdentity(ctx context.Context) error {
-	const name = "bench"
+func (d *deployment) makeIdentity(ctx context.Context, name string) (who identity, err error) {
 	var made struct {
 		AppID  string `json:"appId"`
 		Tenant string `json:"appOwnerOrganizationId"`
 	}
 	if err := d.command(ctx, &made, "identity", "create", name); err != nil {
-		return err
+		return who, err
 	}
-	d.state.ClientID, d.state.Tenant = made.AppID, made.Tenant
-	if err := d.command(ctx, &d.state.ClientSecret, "identity", "add-secret", name); err != nil {
-		return err
+	who.ClientID, who.Tenant = made.AppID, made.Tenant
+	if err := d.command(ctx, &who.ClientSecret, "identity", "add-secret", name); err != nil {
+		return who, err
 	}
-	return d.command(ctx, nil, "role", "assign", "--role", "Key Vault Secrets Officer", "--to", name, "--vault", vaultName)
+	return who, d.command(ctx, nil, "role", "assign", "--role", "Key Vault Secrets Officer", "--to", name, "--vault", vaultName)
 }
 
 // signIn fetches a token with the client secret, as an SDK does.
-func (d *deployment) signIn(ctx context.Context) (string, error) {
+func (d *deployment) signIn(ctx context.Context, who identity) (string, error) {
 	const host = "login.localhost"
 	ca, err := os.ReadFile(filepath.Join(d.dir, "data", "ca.pem"))
 	if err != nil {
@@ -242,8 +247,8 @@ func (d *deployment) signIn(ctx context.Context) (string, error) {
 	defer transport.CloseIdleConnections()
 	_, port, _ := net.SplitHostPort(d.state.Listen)
 	resp, err := (&http.Client{Transport: transport, Timeout: patience}).PostForm(
-		"https://"+net.JoinHostPort(host, port)+"/"+d.state.Tenant+"/oauth2/v2.0/token", url.Values{
-			"grant_type": {"client_credentials"}, "client_id": {d.state.ClientID}, "client_secret": {d.state.ClientSecret},
+		"https://"+net.JoinHostPort(host, port)+"/"+who.Tenant+"/oauth2/v2.0/token", url.Values{
+			"grant_type": {"client_credentials"}, "client_id": {who.ClientID}, "client_secret": {who.ClientSecret},
 			"scope": {"https://vault.localhost:" + port + "/.default"},
 		})
 	if err != nil {

@@ -11,6 +11,7 @@
 // and its syncs as in production, and the report says where the generator itself was the limit.
 //
 //	bench (this process: generator)  ── cores of the generator
+//	 ├─ bench rival …                   cores of the generator, where one caller disturbs another
 //	 ├─ strongroom dev …             ─┐
 //	 └─ bench ceiling …              ─┴ cores of the server, GOMAXPROCS=2, one at work at a time
 package main
@@ -54,6 +55,9 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == ceilingCommand {
 		exit(serveCeiling(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == rivalCommand {
+		exit(rival(os.Args[2:]))
 	}
 	o, err := parse(os.Args[1:])
 	if errors.Is(err, flag.ErrHelp) {

@@ -47,6 +47,7 @@ func rows(many int) []row {
 		{work: "GET secret, " + stored + " secrets against 100, hot names", measure: compare, connections: 64, at: large, against: small, load: hotReads, least: 0.95},
 		{work: "GET secret, " + stored + " secrets against 100, uniform", measure: compare, connections: 64, at: large, against: small, load: allReads, least: 0.70},
 		{work: "GET secret on PostgreSQL, 64 connections", measure: compare, connections: 64, at: pg, load: hotReads, least: 0.20},
+		{work: "GET secret, 1 connection beside another caller's 50", measure: measureFairness, at: small, load: hotReads},
 		{work: "start to first secret, 100 secrets", measure: measureStart, at: small},
 		{work: "start to first secret, " + stored + " secrets", measure: measureStart, at: large},
 		{work: "memory, " + stored + " secrets", measure: measureMemory, at: large},
