@@ -31,18 +31,26 @@ func allowedCores() (allowed []int, err error) {
 // finds those that an unmoved thread started meanwhile.
 func pinSelf(cores []int) error {
 	for range 2 {
-		threads, err := os.ReadDir("/proc/self/task")
+		if err := eachThread(func(id int) error { return pinThread(id, cores) }); err != nil {
+			return fmt.Errorf("move a thread to cores %v: %w", cores, err)
+		}
+	}
+	return nil
+}
+
+// eachThread does something to every thread of this process that has not ended meanwhile.
+func eachThread(do func(id int) error) error {
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		id, err := strconv.Atoi(thread.Name())
 		if err != nil {
 			return err
 		}
-		for _, thread := range threads {
-			id, err := strconv.Atoi(thread.Name())
-			if err != nil {
-				return err
-			}
-			if err := pinThread(id, cores); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("move a thread to cores %v: %w", cores, err)
-			}
+		if err := do(id); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
 		}
 	}
 	return nil
@@ -82,8 +90,14 @@ func cpuTime(pid int) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// giveWay lets other processes on the same core go first.
-func giveWay() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, 19) }
+// giveWay lets other processes on the same core go first, at once: all threads of this one run only when
+// nobody else wants to, and those that come later inherit it.
+func giveWay() error {
+	const idle = 5 // SCHED_IDLE, see sched(7)
+	return eachThread(func(id int) error {
+		return unix.SchedSetAttr(id, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: idle}, 0)
+	})
+}
 
 // memory is the resident memory of a process now, and at its highest, in MiB.
 func memory(pid int) (now, most float64, err error) {
