@@ -9,6 +9,7 @@ import (
 
 // Within has to be as context.WithTimeout is, whose package says what each method answers.
 func TestWithin(t *testing.T) {
+	type key struct{}
 	type step func(t *testing.T, c context.Context, cancel, cancelParent context.CancelFunc)
 	wait := func(t *testing.T, c context.Context, _, _ context.CancelFunc) {
 		t.Helper()
@@ -37,7 +38,7 @@ func TestWithin(t *testing.T) {
 		"parent cancelled, waited": {time.Hour, []step{begin, cancelParent, wait}, context.Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {
-			parent, stop := context.WithCancel(context.WithValue(t.Context(), step(nil) == nil, "value"))
+			parent, stop := context.WithCancel(context.WithValue(t.Context(), key{}, "value"))
 			defer stop()
 			c, end := Within(parent, tt.in)
 			defer end()
@@ -47,7 +48,7 @@ func TestWithin(t *testing.T) {
 			if err := c.Err(); !errors.Is(err, tt.want) || tt.want == nil && err != nil {
 				t.Errorf("Err() = %v, want %v", err, tt.want)
 			}
-			if c.Value(true) != "value" {
+			if c.Value(key{}) != "value" {
 				t.Error("a value of the parent is lost")
 			}
 			child, endChild := context.WithCancel(c)
