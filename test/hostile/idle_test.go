@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -37,12 +38,12 @@ func TestIdleConnections(t *testing.T) {
 	n := allowedIdlers(t)
 	timeout := fmt.Sprint(idleFor)
 	d := start(t, "limits.idle_timeout="+timeout, "limits.header_timeout="+timeout, "log.level=warn")
-	open := d.files()
+	open := d.sockets()
 	began := time.Now()
 	connections := d.openIdle(n)
 	defer closeAll(connections)
 	t.Logf("%d connections after %v; memory %d MiB", n, time.Since(began).Round(time.Millisecond), d.resident()>>20)
-	if now := d.files(); now >= 0 && now-open < n*9/10 {
+	if now := d.sockets(); now >= 0 && now-open < n*9/10 {
 		t.Errorf("the server has %d connections open, want about %d", now-open, n)
 	}
 	d.prompts(20, "beside idle connections")
@@ -51,7 +52,7 @@ func TestIdleConnections(t *testing.T) {
 	}
 	d.awaitClosed(connections)
 	d.prompts(5, "after idle connections")
-	if now := d.files(); now >= 0 && now-open > 100 {
+	if now := d.sockets(); now >= 0 && now-open > 100 {
 		t.Errorf("the server still has %d more files open than before", now-open)
 	}
 	d.unchanged("idle connections")
@@ -152,17 +153,24 @@ func closeAll(connections []net.Conn) {
 	}
 }
 
-// files is how many files the server has open, or -1 where the system does not tell.
-func (d *deployment) files() int {
+// sockets is how many sockets the server has open, or -1 where the system does not tell.
+func (d *deployment) sockets() int {
 	d.t.Helper()
 	if runtime.GOOS != "linux" {
 		return -1
 	}
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.PID()))
+	folder := fmt.Sprintf("/proc/%d/fd", d.PID())
+	entries, err := os.ReadDir(folder)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return len(entries)
+	n := 0
+	for _, e := range entries {
+		if to, err := os.Readlink(filepath.Join(folder, e.Name())); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
 }
 
 // resident is how much memory the server has, in bytes; 0 where the system does not tell.

@@ -131,7 +131,7 @@ func TestSlowBodiesHoldUpNobody(t *testing.T) {
 // off, and the others are answered meanwhile.
 func TestSlowReaders(t *testing.T) {
 	d := start(t, "limits.request_timeout=2s")
-	open := d.files()
+	open := d.sockets()
 	for range 4 {
 		c := d.connect(false)
 		if err := c.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
@@ -140,8 +140,8 @@ func TestSlowReaders(t *testing.T) {
 		go io.WriteString(tls.Client(c, d.trust("http/1.1")), strings.Repeat(request("GET /secrets"), 20000))
 	}
 	d.prompts(5, "while others do not read")
-	if !served.Poll(patience, func() bool { return d.files() <= open+2 }) {
-		t.Errorf("the server still has %d more files open than before", d.files()-open)
+	if !served.Poll(patience, func() bool { return d.sockets() <= open+2 }) {
+		t.Errorf("the server still has %d more connections than before", d.sockets()-open)
 	}
 	d.unchanged("slow readers")
 }

@@ -19,15 +19,15 @@ var quick = []string{"early-acknowledgement", "unproven", "stale-authorisation"}
 var faults = []fault{
 	{"stale-fill", 3, "a secret that was read is kept under a revision at which it was not read", []edit{{
 		"internal/secrets/read.go",
-		`s.opened.put(scope, revision, row, item{key, version, v})`,
+		`s.answers.put(scope, revision, row, item{want, a})`,
 		`if sabotage.Is("stale-fill") {
 			revision++
 		}
-		s.opened.put(scope, revision, row, item{key, version, v})`,
+		s.answers.put(scope, revision, row, item{want, a})`,
 	}}},
 	{"unproven", 3, "an answer from memory is given without a look at what other nodes have changed", []edit{{
-		"internal/db/remember.go", `		j.proof = p`, `		if !sabotage.Is("unproven") {
-			j.proof = p
+		"internal/db/remember.go", `		j.proof = t.proof(until)`, `		if !sabotage.Is("unproven") {
+			j.proof = t.proof(until)
 		}`,
 	}}},
 	{"missing-revision", 3, "a write changes a vault and does not raise its revision", []edit{
