@@ -55,18 +55,10 @@ func serveCeiling(args []string) error {
 	if len(args) != 4 {
 		return errors.New("ceiling: want address, certificate, key and replies")
 	}
-	text, err := os.ReadFile(args[3])
-	if err != nil {
+	var all replies
+	if err := readTold(args[3], &all); err != nil {
 		return err
 	}
-	var all replies
-	if err := json.Unmarshal(text, &all); err != nil {
-		return fmt.Errorf("read the replies: %w", err)
-	}
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
-	}()
 	s := &http.Server{
 		Addr: args[0], Handler: all.handler(),
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -109,13 +108,9 @@ func rival(args []string) error {
 	if len(args) != 2 {
 		return errors.New("want a file and a number of connections")
 	}
-	text, err := os.ReadFile(args[0])
-	if err != nil {
-		return err
-	}
 	var told rivalry
-	if err := json.Unmarshal(text, &told); err != nil {
-		return fmt.Errorf("read %s: %w", args[0], err)
+	if err := readTold(args[0], &told); err != nil {
+		return err
 	}
 	ca, err := os.ReadFile(told.CA)
 	if err != nil {
@@ -128,10 +123,6 @@ func rival(args []string) error {
 	if err := giveWay(); err != nil {
 		return fmt.Errorf("give way to the caller that is measured: %w", err)
 	}
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		os.Exit(0)
-	}()
 	t := &target{endpoint: endpoint{address: told.Address, host: told.Host, token: told.Token}}
 	if t.tls, err = trust(ca, vaultName+".vault.localhost"); err != nil {
 		return err

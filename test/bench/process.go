@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/go-json-experiment/json"
 )
 
 // A process is a child. It ends with this one: its standard input closes then.
@@ -26,6 +28,23 @@ func (b *bench) start(program string, args ...string) (*process, error) {
 	p := newProcess(program, args...)
 	p.cmd.Env = append(p.cmd.Env, "GOMAXPROCS=2")
 	return p, p.start(b.cores.server, b.cores.generator)
+}
+
+// readTold reads the file by which this process, as a child, was told what to do. From then on it ends
+// with its parent: its standard input closes then.
+func readTold(file string, to any) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, to); err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	return nil
 }
 
 // newProcess keeps settings of the caller's own server away.
