@@ -33,8 +33,11 @@ type Archive struct {
 // the outcome of its commit may still be asked for by its row in the journal.
 const settled = time.Minute
 
-// removeBytes and numberAtOnce bound what one transaction removes, so that requests do not wait for it.
-const removeBytes = 256 << 10
+// removeBytes and removeAtOnce bound what one transaction removes, so that requests do not wait for it.
+const (
+	removeBytes  = 256 << 10
+	removeAtOnce = 500
+)
 
 // Close writes segments until no more are due, and removes from the journal what is in them.
 func (a *Archive) Close(ctx context.Context, d *db.DB) error {
@@ -164,7 +167,7 @@ func addRows(tx *db.Tx, w *segment.Writer, due segment.Index, settledUs int64) e
 func (a *Archive) removeClosed(ctx context.Context, d *db.DB) error {
 	for {
 		removed := 0
-		err := d.Update(ctx, []string{numberingScope, db.Segments}, func(tx *db.Tx) error {
+		err := d.Update(ctx, []string{db.AuditLog, db.Segments}, func(tx *db.Tx) error {
 			before, err := lastSegment(tx)
 			if err == nil {
 				removed, err = removeRows(tx, before.last)
@@ -193,10 +196,10 @@ func removeRows(tx *db.Tx, last int64) (removed int, err error) {
 		}
 		size += length
 		return err
-	}, q, last, numberAtOnce)
+	}, q, last, removeAtOnce)
 	for i := 0; err == nil && i < len(ids); i++ {
 		if _, err = tx.Exec(`DELETE FROM journal WHERE commit_id = $1`, ids[i]); err == nil {
-			err = tx.Fold(numberingScope, 0, 0, macs[i], nil)
+			err = tx.Fold(db.AuditLog, 0, 0, macs[i], nil)
 		}
 	}
 	if err != nil {

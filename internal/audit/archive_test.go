@@ -195,7 +195,7 @@ func TestClosingIsInterrupted(t *testing.T) {
 			if _, err := a.closeOne(t.Context(), d); err != nil {
 				t.Error(err)
 			}
-			err := d.Update(t.Context(), []string{numberingScope}, func(tx *db.Tx) error {
+			err := d.Update(t.Context(), []string{db.AuditLog}, func(tx *db.Tx) error {
 				_, err := removeRows(tx, 2)
 				return err
 			})

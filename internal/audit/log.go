@@ -1,37 +1,70 @@
 package audit
 
 import (
-	"errors"
 	"fmt"
 
 	"strongroom/internal/db"
 )
 
-// numberingScope is the revision row by which the nodes take turns at numbering. The number of its
-// members is that of all entries that ever got a position.
-const numberingScope = "audit"
+// numberAtOnce bounds the rows of one numbering transaction: nothing else is written meanwhile.
+const numberAtOnce = 200
 
-// positionTable names what binds a journal row, which has a MAC of its own, to its place.
-const positionTable = "journal position"
+// NumberingLocks are the locks of an Update that calls Number: by them the nodes take turns.
+func NumberingLocks() []string { return []string{db.AuditLog} }
 
-// numberAtOnce bounds the work of one numbering transaction.
-const numberAtOnce = 500
-
-// NumberingLocks are the locks of an Update that calls Number.
-func NumberingLocks() []string { return []string{numberingScope} }
-
-// Number gives positions to entries that have none yet, oldest commit first, without gaps, and
-// says how many journal rows it numbered. Readers go by positions alone: an entry without one is
-// durable but not yet part of the log. Numbering is apart from storing, because commits end in
+// Number makes journal rows part of the log, and says how many: those that got their place as they
+// were stored, by position, and then those that have none yet, oldest commit first, without gaps.
+// Readers go by positions alone: an entry without one is durable but not yet part of the log.
+// Where more than one process writes, numbering is apart from storing, because commits end in
 // another order than they begin, and a follower must never see 4 before 3.
 //
 // A numbered row is a member of the set of the log: its digest stands with the number of the last
 // entry, so that a row that is cut off, forged or moved is noticed.
 func Number(tx *db.Tx) (rows int, err error) {
+	placed, err := addPlaced(tx, numberAtOnce)
+	if err != nil || placed == numberAtOnce {
+		return placed, err
+	}
+	given, err := placeWaiting(tx, numberAtOnce-placed)
+	return placed + given, err
+}
+
+// addPlaced adds rows to the set that have a place behind its last. One that is missing in between is
+// named by Prove.
+func addPlaced(tx *db.Tx, limit int) (rows int, err error) {
 	last, err := Last(tx)
 	if err != nil {
 		return 0, err
 	}
+	const q = `
+		SELECT position, entries, row_mac, position_mac FROM journal
+		WHERE position > $1
+		ORDER BY position
+		LIMIT $2`
+	var placed []row
+	err = tx.Query(func(s db.Scanner) error {
+		var r row
+		err := s.Scan(&r.position, &r.entries, &r.mac, &r.placeMAC)
+		if err == nil && tx.CheckPlace(r.placeMAC, r.position, r.mac) == nil { // Prove names a forged one
+			placed = append(placed, r)
+		}
+		return err
+	}, q, last, limit)
+	if err != nil {
+		return 0, fmt.Errorf("find entries that are not in the set of the log: %w", err)
+	}
+	for _, r := range placed {
+		before := last
+		last = r.position + r.entries - 1
+		if err := tx.Fold(db.AuditLog, 0, last-before, nil, r.placeMAC); err != nil {
+			return 0, err
+		}
+	}
+	return len(placed), nil
+}
+
+// placeWaiting gives places to rows that have none, and adds them to the set.
+func placeWaiting(tx *db.Tx, limit int) (rows int, err error) {
 	const q = `
 		SELECT commit_id, tenant_id, committed_us, entries, records, row_mac FROM journal
 		WHERE position IS NULL
@@ -45,19 +78,21 @@ func Number(tx *db.Tx) (rows int, err error) {
 			waiting = append(waiting, r)
 		}
 		return err
-	}, q, numberAtOnce)
+	}, q, limit)
 	if err != nil {
 		return 0, fmt.Errorf("find entries without a position: %w", err)
 	}
 	for _, r := range waiting {
-		mac := tx.Ring().RowMAC(positionTable, last+1, r.mac)
-		if _, err := tx.Exec(`UPDATE journal SET position = $1, position_mac = $2 WHERE commit_id = $3`, last+1, mac, r.id); err != nil {
-			return 0, fmt.Errorf("number a journal row: %w", err)
-		}
-		if err := tx.Fold(numberingScope, 0, r.entries, nil, mac); err != nil {
+		position, mac, err := tx.Place(r.entries, r.mac)
+		if err != nil {
 			return 0, err
 		}
-		last += r.entries
+		if _, err := tx.Exec(`UPDATE journal SET position = $1, position_mac = $2 WHERE commit_id = $3`, position, mac, r.id); err != nil {
+			return 0, fmt.Errorf("number a journal row: %w", err)
+		}
+		if err := tx.Fold(db.AuditLog, 0, r.entries, nil, mac); err != nil {
+			return 0, err
+		}
 	}
 	return len(waiting), nil
 }
@@ -68,30 +103,38 @@ type Positioned struct {
 	Entry    Entry
 }
 
-// Waiting says whether there are entries without a position.
+// Waiting says whether there are entries that are not yet part of the log.
 func Waiting(tx *db.Tx) (bool, error) {
-	var one int
-	err := tx.QueryRow(`SELECT 1 FROM journal WHERE position IS NULL LIMIT 1`).Scan(&one)
-	if errors.Is(err, db.ErrNoRows) {
-		return false, nil
+	last, err := Last(tx)
+	if err != nil {
+		return false, err
 	}
-	return err == nil, err
+	const q = `SELECT EXISTS (SELECT 1 FROM journal WHERE position > $1) OR EXISTS (SELECT 1 FROM journal WHERE position IS NULL)`
+	var waiting bool
+	if err := tx.QueryRow(q, last).Scan(&waiting); err != nil {
+		return false, fmt.Errorf("look for entries that wait: %w", err)
+	}
+	return waiting, nil
 }
 
 // Last is the position of the last numbered entry; zero when there is none.
-func Last(tx *db.Tx) (int64, error) { return tx.Members(numberingScope) }
+func Last(tx *db.Tx) (int64, error) { return tx.Members(db.AuditLog) }
 
 // readJournal reads of the part of the log that is in the database; what lies before it is passed
 // over.
 func readJournal(tx *db.Tx, from int64, limit int) ([]Positioned, error) {
+	last, err := Last(tx)
+	if err != nil {
+		return nil, err
+	}
 	// The row that holds from begins at or before it; the index finds it without a walk.
 	const q = `
 		SELECT position, commit_id, tenant_id, committed_us, entries, records, row_mac, position_mac FROM journal
-		WHERE position >= COALESCE((SELECT MAX(position) FROM journal WHERE position <= $1), 0)
+		WHERE position >= COALESCE((SELECT MAX(position) FROM journal WHERE position <= $1), 0) AND position <= $3
 		ORDER BY position
 		LIMIT $2`
 	var out []Positioned
-	err := tx.Query(func(s db.Scanner) error {
+	err = tx.Query(func(s db.Scanner) error {
 		r, err := scanRow(s)
 		if err != nil {
 			return err
@@ -104,7 +147,7 @@ func readJournal(tx *db.Tx, from int64, limit int) ([]Positioned, error) {
 			out = append(out, Positioned{Position: position, Entry: e})
 			return err
 		})
-	}, q, from, limit)
+	}, q, from, limit, last)
 	if err != nil {
 		return nil, fmt.Errorf("read the audit log from position %d: %w", from, err)
 	}
@@ -117,12 +160,12 @@ type row struct {
 	id, tenant         string
 	committed, entries int64
 	records            []byte
-	mac, positionMAC   []byte
+	mac, placeMAC   []byte
 }
 
 // scanRow reads all columns of a numbered row.
 func scanRow(s db.Scanner) (r row, err error) {
-	err = s.Scan(&r.position, &r.id, &r.tenant, &r.committed, &r.entries, &r.records, &r.mac, &r.positionMAC)
+	err = s.Scan(&r.position, &r.id, &r.tenant, &r.committed, &r.entries, &r.records, &r.mac, &r.placeMAC)
 	return r, err
 }
 
@@ -135,7 +178,7 @@ func (r row) prove(tx *db.Tx) error {
 func (r row) each(tx *db.Tx, add func(position int64, record []byte) error) error {
 	err := r.prove(tx)
 	if err == nil {
-		err = tx.Ring().CheckRow(r.positionMAC, positionTable, r.position, r.mac)
+		err = tx.CheckPlace(r.placeMAC, r.position, r.mac)
 	}
 	if err != nil {
 		return fmt.Errorf("position %d: %w", r.position, err)

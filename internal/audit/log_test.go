@@ -9,6 +9,7 @@ import (
 
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
+	"strongroom/internal/envelope"
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
@@ -236,4 +237,27 @@ func TestBrokenRow(t *testing.T) {
 			}
 		}
 	})
+}
+
+// An entry that is taken out before it is numbered is missed by those behind it.
+func TestEntryIsTakenOutBeforeItIsNumbered(t *testing.T) {
+	d := dbtest.Open(t, dbtest.SQLiteOptions(t))
+	for _, name := range []string{"a", "b", "c"} {
+		if err := d.Append(t.Context(), Entry{Operation: name}.Encode()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := d.Update(t.Context(), nil, func(tx *db.Tx) error {
+		_, err := tx.Exec(`DELETE FROM journal WHERE position = 2`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, when := range []string{"before numbering", "after"} {
+		if err := d.View(t.Context(), Prove); !errors.Is(err, envelope.ErrTampered) {
+			t.Errorf("proof %s = %v, want %v", when, err, envelope.ErrTampered)
+		}
+		number(t, d)
+	}
 }

@@ -2,7 +2,6 @@ package db
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -241,12 +240,20 @@ func (d *DB) commit(batch []*job) (err error) {
 	ctx, cancel := d.engine.batchContext()
 	defer cancel()
 	defer d.engine.enter()()
+	next := int64(0)
+	defer func() {
+		if err != nil {
+			d.next = 0 // what the commit has left has to be looked up
+		} else if next > 0 {
+			d.next = next
+		}
+	}()
 
 	if d.ring == nil {
 		return errors.New("write to the database: it is not bound to a keyring")
 	}
 	if !slices.ContainsFunc(batch, func(j *job) bool { return j.fn != nil }) {
-		records, err = d.commitRecords(ctx, batch)
+		records, next, err = d.commitRecords(ctx, batch)
 		return err
 	}
 	since := d.guard.now()
@@ -271,7 +278,7 @@ func (d *DB) commit(batch []*job) (err error) {
 	if len(batch) == 1 && batch[0].err != nil {
 		return nil // refused, and rolled back as a whole
 	}
-	id := NewID()
+	id := newCommitID()
 	records = len(tx.records)
 	if err := tx.storeRevisions(); err != nil {
 		return err
@@ -287,6 +294,7 @@ func (d *DB) commit(batch []*job) (err error) {
 		err = d.settle(id, records > 0, err)
 	}
 	if err == nil {
+		next = tx.next
 		d.announce(tx)
 		d.guard.committed(tx)
 	}
@@ -295,29 +303,32 @@ func (d *DB) commit(batch []*job) (err error) {
 
 // commitRecords stores the records of a batch that changes nothing else, by a statement that is a
 // transaction of its own. What proves them is read before, after all their requests had arrived.
-func (d *DB) commitRecords(ctx context.Context, batch []*job) (records int, err error) {
+func (d *DB) commitRecords(ctx context.Context, batch []*job) (records int, next int64, err error) {
 	tx := d.newTx(ctx, runner{querier: d.writes, from: d.engine.writeStatements}, d.guard.now())
 	tx.writable = true
 	if err := d.readTime(tx); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if err := tx.readProofs(batch); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	for _, j := range batch {
 		if j.err = j.proof.holds(tx); j.err == nil {
 			tx.records = append(tx.records, j.records...)
 		}
 	}
-	id := NewID()
+	id := newCommitID()
 	err = d.storeJournal(tx, id)
 	switch {
-	case IsUnique(err): // the driver sent it twice, and the first did arrive
+	case IsUnique(err): // of the id: the driver sent it twice, and the first did arrive
 		err = nil
 	case d.engine.isUnavailable(err) && !d.engine.isFull(err):
 		err = d.settle(id, true, err)
 	}
-	return len(tx.records), err
+	if err == nil {
+		next = tx.next
+	}
+	return len(tx.records), next, err
 }
 
 // unavailable marks an error after which certainly nothing was changed.
@@ -390,35 +401,12 @@ func call(fn func(*Tx) error, tx *Tx) (err error) {
 // mark remembers where the transaction stands in memory; undo brings it back there, beside the
 // savepoint.
 func (t *Tx) mark() (undo func()) {
-	records, revisions, base, changes := len(t.records), maps.Clone(t.revisions), maps.Clone(t.base), maps.Clone(t.changes)
-	return func() { t.records, t.revisions, t.base, t.changes = t.records[:records], revisions, base, changes }
-}
-
-// JournalTable is what the MAC of a journal row is of: commit id, tenant id, time of the commit,
-// number of entries, and the records.
-const JournalTable = "journal"
-
-// storeJournal writes the commit's records as one row: each is a uvarint length and its bytes.
-func (d *DB) storeJournal(tx *Tx, id string) error {
-	if len(tx.records) == 0 {
-		return nil
+	records, next := len(t.records), t.next
+	revisions, base, changes := maps.Clone(t.revisions), maps.Clone(t.base), maps.Clone(t.changes)
+	return func() {
+		t.records, t.next = t.records[:records], next
+		t.revisions, t.base, t.changes = revisions, base, changes
 	}
-	size := 0
-	for _, r := range tx.records {
-		size += binary.MaxVarintLen32 + len(r)
-	}
-	b := make([]byte, 0, size)
-	for _, r := range tx.records {
-		b = AppendRecord(b, r)
-	}
-	fields := []any{id, d.tenant, tx.Micros(), len(tx.records), b}
-	const q = `
-		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac)
-		VALUES ($1, $2, $3, $4, $5, $6)`
-	if _, err := tx.Exec(q, append(fields, d.ring.RowMAC(JournalTable, fields...))...); err != nil {
-		return fmt.Errorf("store the journal: %w", err)
-	}
-	return nil
 }
 
 // settle finds out how a COMMIT ended that was not answered with success. The journal row's id was chosen
@@ -462,23 +450,4 @@ func (d *DB) probe(id string) (stored bool, err error) {
 		return true, nil
 	}
 	return false, err
-}
-
-// AppendRecord appends a record as a journal row has it: its length as a uvarint, and its bytes.
-func AppendRecord(b, record []byte) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(record))), record...)
-}
-
-// SplitRecords gives back what AppendRecord has put together.
-func SplitRecords(b []byte) ([][]byte, error) {
-	var out [][]byte
-	for len(b) > 0 {
-		n, w := binary.Uvarint(b)
-		if w <= 0 || n > uint64(len(b)-w) {
-			return nil, errors.New("journal row is cut short")
-		}
-		out = append(out, b[w:w+int(n)])
-		b = b[w+int(n):]
-	}
-	return out, nil
 }

@@ -54,6 +54,9 @@ const (
 	Directory = "directory"
 	// Segments covers the ranges of the audit log that have left the database.
 	Segments = "segments"
+	// AuditLog covers the journal rows that are part of the log. The number of its members is the position
+	// of its last entry, those that have left the database included.
+	AuditLog = "audit"
 )
 
 // vaultPrefix begins the scopes of vaults.
@@ -120,6 +123,8 @@ type DB struct {
 
 	guard    *guard
 	watchers []Watcher
+
+	next int64 // of the next entry, see Tx.next; the only writer's committer's, 0 where it has to be looked up
 
 	ring   *envelope.Ring // set once, by Bind
 	tenant string         // stamped on journal rows
@@ -241,7 +246,7 @@ func (d *DB) closePools() error {
 	return errors.Join(err, d.engine.release())
 }
 
-// NewID returns 32 lower-case hex characters of randomness: the form of versions and commit ids.
+// NewID returns 32 lower-case hex characters of randomness: the form of versions.
 func NewID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails: crypto/rand ends the process instead

@@ -32,6 +32,7 @@ type Tx struct {
 	base      map[string]revision // of those that it locked, as they were before
 	changes   map[string][]change // of sets, in order
 	records   [][]byte
+	next      int64               // position in the audit log of the next entry; 0 where that was not asked for
 	indexes   map[indexKey]*index // older than those that all have
 }
 

@@ -31,10 +31,10 @@ CREATE TABLE journal (
 	tenant_id    TEXT   NOT NULL,
 	committed_us BIGINT NOT NULL,
 	entries      BIGINT NOT NULL,
-	records      BYTEA  NOT NULL,
 	row_mac      BYTEA  NOT NULL,
 	position     BIGINT,
-	position_mac BYTEA
+	position_mac BYTEA,
+	records      BYTEA  NOT NULL
 );
 CREATE UNIQUE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
 CREATE INDEX journal_waiting ON journal (committed_us, commit_id) WHERE position IS NULL;

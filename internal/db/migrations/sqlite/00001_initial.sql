@@ -31,12 +31,13 @@ CREATE TABLE journal (
 	tenant_id    TEXT    NOT NULL,
 	committed_us INTEGER NOT NULL,
 	entries      INTEGER NOT NULL,
-	records      BLOB    NOT NULL,
 	row_mac      BLOB    NOT NULL,
 	position     INTEGER,
-	position_mac BLOB
+	position_mac BLOB,
+	records      BLOB    NOT NULL -- the last, so that the others are read without it
 ) STRICT;
-CREATE UNIQUE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
+-- Not unique: a row that somebody else has put in must not keep ours from being stored.
+CREATE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
 CREATE INDEX journal_waiting ON journal (committed_us, commit_id) WHERE position IS NULL;
 
 CREATE TABLE audit_segments (
