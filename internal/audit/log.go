@@ -160,7 +160,7 @@ type row struct {
 	id, tenant         string
 	committed, entries int64
 	records            []byte
-	mac, placeMAC   []byte
+	mac, placeMAC      []byte
 }
 
 // scanRow reads all columns of a numbered row.

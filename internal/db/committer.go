@@ -256,49 +256,73 @@ func (d *DB) commit(batch []*job) (err error) {
 		records, next, err = d.commitRecords(ctx, batch)
 		return err
 	}
+	how := unguarded
+	if len(batch) == 1 {
+		how = alone
+	}
+	records, next, err = d.commitJobs(ctx, batch, how)
+	if errors.Is(err, errUnguarded) {
+		records, next, err = d.commitJobs(ctx, batch, guarded)
+	}
+	return err
+}
+
+// A guarding says what keeps a job that fails from harming the others of its batch.
+type guarding int
+
+const (
+	alone     guarding = iota // there are no others: the transaction is rolled back
+	unguarded                 // nothing: most jobs that fail do so before they have written
+	guarded                   // a savepoint around each job
+)
+
+// errUnguarded means that a batch has to be run again with savepoints.
+var errUnguarded = errors.New("a job failed after it had written")
+
+// commitJobs runs and commits a batch.
+func (d *DB) commitJobs(ctx context.Context, batch []*job, how guarding) (records int, next int64, err error) {
 	since := d.guard.now()
 	stx, err := d.writes.BeginTx(ctx, nil)
 	if err != nil {
-		return unavailable("begin to write", err)
+		return 0, 0, unavailable("begin to write", err)
 	}
 	defer stx.Rollback()
 	tx := d.newTx(ctx, within(stx, d.engine.writeStatements), since)
 	tx.writable = true
 	if err := d.open(tx, mergeLocks(batch)); err != nil {
-		return err
+		return 0, 0, err
 	}
 	if err := tx.readProofs(batch); err != nil {
-		return err
+		return 0, 0, err
 	}
 	for _, j := range batch {
-		if err := d.run(tx, j, len(batch) == 1); err != nil {
-			return err
+		if err := d.run(tx, j, how); err != nil {
+			return 0, 0, err
 		}
 	}
-	if len(batch) == 1 && batch[0].err != nil {
-		return nil // refused, and rolled back as a whole
+	if how == alone && batch[0].err != nil {
+		return 0, 0, nil // refused, and rolled back as a whole
 	}
 	id := newCommitID()
 	records = len(tx.records)
 	if err := tx.storeRevisions(); err != nil {
-		return err
+		return 0, 0, err
 	}
 	if err := d.storeJournal(tx, id); err != nil {
-		return err
+		return 0, 0, err
 	}
 	err = stx.Commit()
 	if isRolledBack(err) {
-		return fmt.Errorf("commit: a statement of the job had failed: %w", err)
+		return 0, 0, fmt.Errorf("commit: a statement of the job had failed: %w", err)
 	}
 	if err != nil && !d.engine.isFull(err) {
 		err = d.settle(id, records > 0, err)
 	}
 	if err == nil {
-		next = tx.next
 		d.announce(tx)
 		d.guard.committed(tx)
 	}
-	return err
+	return records, tx.next, err
 }
 
 // commitRecords stores the records of a batch that changes nothing else, by a statement that is a
@@ -345,9 +369,8 @@ func mergeLocks(batch []*job) []string {
 	return slices.Compact(locks)
 }
 
-// run runs one job inside a savepoint, or without one if it is alone. The error it returns is
-// the batch's; the job's own goes to j.err.
-func (d *DB) run(tx *Tx, j *job, alone bool) error {
+// run runs one job. The error it returns is the batch's; the job's own goes to j.err.
+func (d *DB) run(tx *Tx, j *job, how guarding) error {
 	j.err = nil
 	if j.fn == nil {
 		if j.err = j.proof.holds(tx); j.err == nil {
@@ -356,29 +379,31 @@ func (d *DB) run(tx *Tx, j *job, alone bool) error {
 		return nil
 	}
 	undo := tx.mark()
-	if !alone {
+	if how == guarded {
 		if _, err := tx.Exec(`SAVEPOINT job`); err != nil {
 			return fmt.Errorf("set a savepoint: %w", err)
 		}
 	}
+	tx.wrote, tx.broke = false, false
 	j.err = call(j.fn, tx)
-	if j.err == nil {
-		if alone {
-			return nil
+	if j.err == nil && how == guarded {
+		if _, err := tx.Exec(`RELEASE SAVEPOINT job`); err != nil {
+			// PostgreSQL refuses to go on after a statement that failed, even one whose error the job
+			// has kept to itself.
+			j.err = fmt.Errorf("a statement of the job had failed: %w", err)
 		}
-		_, err := tx.Exec(`RELEASE SAVEPOINT job`)
-		if err == nil {
-			return nil
-		}
-		// PostgreSQL refuses to go on after a statement that failed, even one whose error the job
-		// has kept to itself.
-		j.err = fmt.Errorf("a statement of the job had failed: %w", err)
 	}
-	undo()
 	if d.engine.isConflict(j.err) || d.engine.isUnavailable(j.err) {
 		return j.err // the transaction is lost, and the batch with it
 	}
-	if alone {
+	if how == unguarded && (tx.broke || j.err != nil && tx.wrote) {
+		return errUnguarded
+	}
+	if j.err == nil {
+		return nil
+	}
+	undo()
+	if how != guarded {
 		return nil
 	}
 	if _, err := tx.Exec(`ROLLBACK TO SAVEPOINT job`); err != nil {
@@ -398,8 +423,7 @@ func call(fn func(*Tx) error, tx *Tx) (err error) {
 	return fn(tx)
 }
 
-// mark remembers where the transaction stands in memory; undo brings it back there, beside the
-// savepoint.
+// mark remembers where the transaction stands in memory; undo brings it back there.
 func (t *Tx) mark() (undo func()) {
 	records, next := len(t.records), t.next
 	revisions, base, changes := maps.Clone(t.revisions), maps.Clone(t.base), maps.Clone(t.changes)

@@ -2,8 +2,8 @@
 // PostgreSQL, transactions that carry their own time, and one way in for writes.
 //
 //	View    a read-only transaction over one snapshot
-//	Update  a job for the committer: jobs that wait together share one commit, each inside
-//	        a savepoint of its own, so that one job's refusal undoes only that job
+//	Update  a job for the committer: jobs that wait together share one commit, and one job's
+//	        refusal undoes only that job
 //	Append  records for the journal alone; many of them share one row and one commit
 //
 // An Update or Append returns nil only after the commit is durable. What a job hands to
@@ -28,6 +28,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -253,11 +254,31 @@ func NewID() string {
 	return hex.EncodeToString(b[:])
 }
 
+// NewGUIDAt returns a GUID that rises with the time (RFC 9562, version 7), in whole milliseconds.
+func NewGUIDAt(at time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], uint64(at.UnixMilli())<<16)
+	rand.Read(b[6:])
+	b[6], b[8] = b[6]&0x0f|0x70, b[8]&0x3f|0x80
+	return spellGUID(b)
+}
+
+// FirstGUIDAt is the least that NewGUIDAt returns for a time.
+func FirstGUIDAt(at time.Time) string {
+	var b [16]byte
+	binary.BigEndian.PutUint64(b[:], uint64(at.UnixMilli())<<16)
+	return spellGUID(b)
+}
+
 // NewGUID returns a random GUID (RFC 9562, version 4) in lower case.
 func NewGUID() string {
 	var b [16]byte
 	rand.Read(b[:])
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return spellGUID(b)
+}
+
+func spellGUID(b [16]byte) string {
 	h := hex.EncodeToString(b[:])
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }

@@ -26,6 +26,8 @@ type Tx struct {
 	db       *DB
 	tx       querier
 	writable bool
+	wrote    bool  // since that was last asked: a statement that may have changed something
+	broke    bool  // and one that failed: PostgreSQL lets nothing follow it
 	since    int64 // what the guard knew when the snapshot was taken
 
 	revisions map[string]revision // as this transaction has them now
@@ -50,6 +52,7 @@ func (t *Tx) Exec(q string, args ...any) (int64, error) {
 	if t.tx == nil {
 		return 0, ErrNotRemembered
 	}
+	t.wrote = true
 	res, err := t.tx.ExecContext(t.ctx, q, args...)
 	if err != nil {
 		return 0, t.failed(err)
@@ -79,6 +82,7 @@ func (t *Tx) Query(scan func(row Scanner) error, q string, args ...any) error {
 // transaction. For a writer the committer does so: it decides first whether to try again.
 func (t *Tx) failed(err error) error {
 	if t.writable {
+		t.broke = t.broke || err != nil && !errors.Is(err, ErrNoRows)
 		return err
 	}
 	return t.db.engine.wrap(err)
@@ -89,20 +93,16 @@ func (t *Tx) QueryRow(q string, args ...any) Scanner {
 	if t.tx == nil {
 		return forgotten{}
 	}
-	row := t.tx.QueryRowContext(t.ctx, q, args...)
-	if t.writable {
-		return row
-	}
-	return readRow{t, row}
+	return oneRow{t, t.tx.QueryRowContext(t.ctx, q, args...)}
 }
 
-// A readRow is a row of a reader.
-type readRow struct {
+// A oneRow is the row of QueryRow.
+type oneRow struct {
 	tx  *Tx
 	row *sql.Row
 }
 
-func (r readRow) Scan(dest ...any) error { return r.tx.failed(r.row.Scan(dest...)) }
+func (r oneRow) Scan(dest ...any) error { return r.tx.failed(r.row.Scan(dest...)) }
 
 // A Scanner is a row to read columns from.
 type Scanner interface{ Scan(dest ...any) error }

@@ -27,7 +27,8 @@ type Data struct {
 	EXP        *int64 `json:"EXP"`
 }
 
-// Add writes an event into the outbox.
+// Add writes an event into the outbox. Its id rises with the time: the outbox grows at one end, and is
+// pruned at the other.
 func Add(tx *db.Tx, tenant, vaultID, kind string, data Data) error {
 	b, err := json.Marshal(data)
 	if err != nil {
@@ -36,16 +37,16 @@ func Add(tx *db.Tx, tenant, vaultID, kind string, data Data) error {
 	const q = `
 		INSERT INTO events (event_id, tenant_id, vault_id, type, subject, data, created_us)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`
-	_, err = tx.Exec(q, db.NewGUID(), tenant, vaultID, kind, data.ObjectName, string(b), tx.Micros())
+	_, err = tx.Exec(q, db.NewGUIDAt(tx.Now), tenant, vaultID, kind, data.ObjectName, string(b), tx.Micros())
 	if err != nil {
 		return fmt.Errorf("store an event: %w", err)
 	}
 	return nil
 }
 
-// Prune removes events older than keep, and says how many.
+// Prune removes events older than keep, to the millisecond, and says how many.
 func Prune(tx *db.Tx, keep time.Duration) (int64, error) {
-	n, err := tx.Exec(`DELETE FROM events WHERE created_us < $1`, tx.Now.Add(-keep).UnixMicro())
+	n, err := tx.Exec(`DELETE FROM events WHERE event_id < $1`, db.FirstGUIDAt(tx.Now.Add(-keep)))
 	if err != nil {
 		return 0, fmt.Errorf("prune events: %w", err)
 	}

@@ -68,7 +68,7 @@ func TestPrune(t *testing.T) {
 	dbtest.Each(t, func(t *testing.T, d *db.DB) {
 		err := d.Update(t.Context(), nil, func(tx *db.Tx) error {
 			now := tx.Now
-			for _, age := range []time.Duration{3 * time.Hour, time.Hour + time.Microsecond, time.Hour, 0} {
+			for _, age := range []time.Duration{3 * time.Hour, time.Hour + time.Millisecond, time.Hour, 0} {
 				tx.Now = now.Add(-age)
 				if err := Add(tx, "tenant", "vault", SecretNewVersionCreated, Data{}); err != nil {
 					return err

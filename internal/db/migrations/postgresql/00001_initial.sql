@@ -228,7 +228,6 @@ CREATE TABLE events (
 	data       TEXT   NOT NULL,
 	created_us BIGINT NOT NULL
 );
-CREATE INDEX events_created ON events (created_us, event_id);
 
 INSERT INTO meta (key, value) VALUES ('least_reader', '1');
 

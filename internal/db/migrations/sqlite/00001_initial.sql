@@ -228,8 +228,7 @@ CREATE TABLE events (
 	subject    TEXT    NOT NULL,
 	data       TEXT    NOT NULL,
 	created_us INTEGER NOT NULL
-) STRICT;
-CREATE INDEX events_created ON events (created_us, event_id);
+) STRICT, WITHOUT ROWID;
 
 INSERT INTO meta (key, value) VALUES ('least_reader', '1');
 
