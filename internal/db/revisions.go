@@ -16,6 +16,11 @@ func (t *Tx) lock(scopes []string) error {
 	if err := t.readRevisions(scopes, t.db.engine.lockSuffix); err != nil {
 		return err
 	}
+	return t.hold(scopes)
+}
+
+// hold notes scopes whose rows are locked and read.
+func (t *Tx) hold(scopes []string) error {
 	for _, s := range scopes {
 		if t.revisions[s].digest == nil && !strings.HasPrefix(s, vaultPrefix) {
 			if err := t.storeRevision(s, revision{}, true); err != nil {
@@ -153,10 +158,13 @@ func (t *Tx) storeRevision(scope string, r revision, first bool) error {
 	if err == nil && n != 1 && !first {
 		err = fmt.Errorf("its row is gone: %w", envelope.ErrTampered)
 	}
+	if n == 1 {
+		t.stored[scope] = opened{r.number, r.members, sealed, r.digest}
+	}
 	return err
 }
 
-// opened is the last sealed digest of a scope that was opened.
+// opened is the last sealed digest of a scope that was opened, or sealed here.
 type opened struct {
 	number, members int64
 	sealed          []byte

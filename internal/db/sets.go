@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -440,6 +441,7 @@ func (g *guard) committed(t *Tx) {
 	for set := range t.base {
 		g.learn(set, t.revisions[set].number)
 	}
+	maps.Copy(g.opened, t.stored)
 }
 
 // touched are the parts of a set that the transaction has changed.

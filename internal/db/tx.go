@@ -33,6 +33,7 @@ type Tx struct {
 	revisions map[string]revision // as this transaction has them now
 	base      map[string]revision // of those that it locked, as they were before
 	changes   map[string][]change // of sets, in order
+	stored    map[string]opened   // of those that it has written
 	records   [][]byte
 	next      int64               // position in the audit log of the next entry; 0 where that was not asked for
 	indexes   map[indexKey]*index // older than those that all have
@@ -240,26 +241,33 @@ func (d *DB) newTx(ctx context.Context, stx querier, since int64) *Tx {
 	return &Tx{
 		ctx: ctx, db: d, tx: stx, since: since,
 		revisions: map[string]revision{}, base: map[string]revision{}, changes: map[string][]change{},
+		stored: map[string]opened{},
 	}
 }
 
 // open reads the transaction's time and revisions, and locks the scopes of a write.
 func (d *DB) open(tx *Tx, locks []string) error {
 	if d.ring != nil { // else only what init wrote openly can be read: see Bind
-		if err := tx.lock(locks); err != nil {
-			return err
-		}
-		var rest []string
-		for _, s := range []string{Authorisation, Directory} {
-			if !slices.Contains(locks, s) {
-				rest = append(rest, s)
-			}
-		}
-		if err := tx.readRevisions(rest, ""); err != nil {
+		rest := slices.DeleteFunc([]string{Authorisation, Directory}, func(s string) bool { return slices.Contains(locks, s) })
+		if err := d.openRevisions(tx, locks, rest); err != nil {
 			return err
 		}
 	}
 	return d.readTime(tx)
+}
+
+// openRevisions locks some revisions and reads others.
+func (d *DB) openRevisions(tx *Tx, locks, rest []string) error {
+	if d.engine.lockSuffix == "" { // a writer has locked everything
+		if err := tx.readRevisions(slices.Concat(locks, rest), ""); err != nil {
+			return err
+		}
+		return tx.hold(locks)
+	}
+	if err := tx.lock(locks); err != nil {
+		return err
+	}
+	return tx.readRevisions(rest, "")
 }
 
 // readTime sets the transaction's time. The offset row is looked at only where the database was
