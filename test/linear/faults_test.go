@@ -110,11 +110,11 @@ var faults = []fault{
 	p, err = s.signedIn(tx, *match)`,
 	}}},
 	{"lost-neighbour", 1, "a write that is refused takes with it those that share its commit", []edit{{
-		"internal/db/committer.go", `	id := NewID()
+		"internal/db/committer.go", `	id := newCommitID()
 	records = len(tx.records)`, `	if sabotage.Is("lost-neighbour") && slices.ContainsFunc(batch, func(j *job) bool { return j.err != nil }) {
-		return nil
+		return 0, 0, nil
 	}
-	id := NewID()
+	id := newCommitID()
 	records = len(tx.records)`,
 	}}},
 	{"purge-leaves-versions", 1, "a purge removes the secret and leaves its versions", []edit{{
@@ -134,7 +134,7 @@ var faults = []fault{
 		"internal/db/revisions.go", `	if err := t.readRevisions(scopes, t.db.engine.lockSuffix); err != nil {
 		return err
 	}
-	for _, s := range scopes {`, `	if sabotage.Is("lock-order") {
+	return t.hold(scopes)`, `	if sabotage.Is("lock-order") {
 		order := slices.Clone(scopes)
 		if sabotage.Often() {
 			slices.Reverse(order)
@@ -149,6 +149,6 @@ var faults = []fault{
 	if err := t.readRevisions(scopes, t.db.engine.lockSuffix); err != nil {
 		return err
 	}
-	for _, s := range scopes {`,
+	return t.hold(scopes)`,
 	}}},
 }
