@@ -23,6 +23,7 @@ import (
 type place struct {
 	name       string
 	secrets    int
+	entries    int // of the audit log, at least, all in the database
 	postgresql bool
 }
 
@@ -40,6 +41,7 @@ type state struct {
 	Listen      string
 	Load, Rival identity // who brings the load, and who disturbs it
 	Secrets     int
+	Entries     int
 }
 
 type identity struct{ Tenant, ClientID, ClientSecret string }
@@ -69,7 +71,7 @@ func (b *bench) deployment(ctx context.Context, p place) (*deployment, error) {
 // load finds what an earlier run left.
 func (d *deployment) load(p place) bool {
 	text, err := os.ReadFile(d.stateFile())
-	return err == nil && d.url == "" && json.Unmarshal(text, &d.state) == nil && d.state.Secrets == p.secrets
+	return err == nil && d.url == "" && json.Unmarshal(text, &d.state) == nil && d.state.Secrets == p.secrets && d.state.Entries == p.entries
 }
 
 func (d *deployment) stateFile() string { return filepath.Join(d.dir, "bench.json") }
@@ -85,6 +87,7 @@ func (d *deployment) make(ctx context.Context, p place) (err error) {
 	if d.state.Listen, err = freeAddress(); err != nil {
 		return err
 	}
+	d.state.Secrets, d.state.Entries = p.secrets, p.entries
 	server, err := d.start()
 	if err != nil {
 		return err
@@ -99,10 +102,9 @@ func (d *deployment) make(ctx context.Context, p place) (err error) {
 	if d.state.Rival, err = d.makeIdentity(ctx, "rival"); err != nil {
 		return err
 	}
-	if err := d.fill(ctx, server, p.secrets); err != nil {
+	if err := d.fill(ctx, server); err != nil {
 		return err
 	}
-	d.state.Secrets = p.secrets
 	text, err := json.Marshal(d.state)
 	if err != nil {
 		return err
@@ -119,6 +121,9 @@ func (d *deployment) start(settings ...string) (*process, error) {
 	all := []string{"metrics_listen=off", "identity_listen=off", "log.level=warn", "socket=" + d.socket()}
 	if d.url != "" {
 		all = append(all, "database.engine=postgresql", "database.url="+d.url)
+	}
+	if d.state.Entries > 0 { // none leaves the database
+		all = append(all, "audit.segment_entries=10000000", "audit.segment_age=8760h")
 	}
 	all = append(append(all, d.b.settings...), settings...)
 	for _, s := range all {
@@ -268,12 +273,20 @@ func (d *deployment) signIn(ctx context.Context, who identity) (string, error) {
 // fillers is how many connections fill a vault: enough for commits to be shared.
 const fillers = 128
 
-// fill writes secrets 0 to n-1.
-func (d *deployment) fill(ctx context.Context, server *process, n int) error {
+// fill writes the secrets, and then reads them until the audit log has its entries.
+func (d *deployment) fill(ctx context.Context, server *process) error {
 	t, err := d.target(ctx, server)
 	if err != nil {
 		return err
 	}
+	if err := d.askAll(ctx, t, "secrets", d.state.Secrets, put); err != nil {
+		return err
+	}
+	return d.askAll(ctx, t, "entries", d.state.Entries, func(i int) *request { return get(i % d.state.Secrets) })
+}
+
+// askAll makes n requests, over many connections.
+func (d *deployment) askAll(ctx context.Context, t *target, what string, n int, ask func(i int) *request) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var next atomic.Int64
@@ -281,7 +294,7 @@ func (d *deployment) fill(ctx context.Context, server *process, n int) error {
 	var workers sync.WaitGroup
 	for w := range fillers {
 		workers.Go(func() {
-			if failures[w] = fillSome(ctx, t, &next, n); failures[w] != nil {
+			if failures[w] = askSome(ctx, t, &next, n, ask); failures[w] != nil {
 				cancel()
 			}
 		})
@@ -293,13 +306,13 @@ func (d *deployment) fill(ctx context.Context, server *process, n int) error {
 		case <-filled:
 			return errors.Join(failures[:]...)
 		case <-time.After(200 * time.Millisecond):
-			d.b.progress("fill: %s of %s secrets", count(float64(min(int(next.Load()), n))), count(float64(n)))
+			d.b.progress("fill: %s of %s %s", count(float64(min(int(next.Load()), n))), count(float64(n)), what)
 		}
 	}
 }
 
-// fillSome is one connection's part of a fill.
-func fillSome(ctx context.Context, t *target, next *atomic.Int64, n int) error {
+// askSome is one connection's part of it.
+func askSome(ctx context.Context, t *target, next *atomic.Int64, n int, ask func(i int) *request) error {
 	c, err := t.dial(time.Now().Add(time.Hour))
 	if err != nil {
 		return err
@@ -310,7 +323,7 @@ func fillSome(ctx context.Context, t *target, next *atomic.Int64, n int) error {
 		if i >= n {
 			return nil
 		}
-		if _, err := c.must(put(i)); err != nil {
+		if _, err := c.must(ask(i)); err != nil {
 			return err
 		}
 	}

@@ -39,12 +39,16 @@ type options struct {
 	rounds   int
 	duration time.Duration // of one measurement
 	many     int           // secrets in the large deployment
+	entries  int           // of the long audit log
 	short    bool
 	write    string // the document to write
 	profile  string // the folder for profiles; "" measures
 	settings list   // of the server, key=value
 	list     bool
 }
+
+// manyEntries is what the long audit log has by default.
+const manyEntries = 1_000_000
 
 // A list is a flag that may be repeated.
 type list []string
@@ -68,7 +72,7 @@ func main() {
 		os.Exit(2)
 	}
 	if o.list {
-		for _, r := range rows(o.many) {
+		for _, r := range rows(o.many, o.entries) {
 			fmt.Println(r.work)
 		}
 		return
@@ -94,7 +98,8 @@ func parse(args []string) (o options, err error) {
 	f.IntVar(&o.rounds, "rounds", 15, "alternating rounds of each row")
 	f.DurationVar(&o.duration, "duration", 2*time.Second, "how long each side of a round is measured")
 	f.IntVar(&o.many, "secrets", 100_000, "secrets in the large deployment")
-	f.BoolVar(&o.short, "short", false, "a smoke test: 2 rounds of 100ms, 1,000 secrets; its figures mean little")
+	f.IntVar(&o.entries, "entries", manyEntries, "entries of the long audit log")
+	f.BoolVar(&o.short, "short", false, "a smoke test: 2 rounds of 100ms, 1,000 secrets and entries; its figures mean little")
 	f.StringVar(&o.write, "write", "", "write the result into this document, such as docs/performance.md")
 	f.StringVar(&o.profile, "profile", "", "instead of measuring, take profiles of the server under the first row of -run into this folder")
 	f.Var(&o.settings, "set", "a setting of the server as key=value; may be repeated")
@@ -111,10 +116,10 @@ func parse(args []string) (o options, err error) {
 	if o.short {
 		o.shorten(f)
 	}
-	if o.rounds < 1 || o.duration <= 0 || o.many < writeNames {
-		return o, fmt.Errorf("want at least one round, some duration, and %d secrets", writeNames)
+	if o.rounds < 1 || o.duration <= 0 || o.many < writeNames || o.entries < 1 {
+		return o, fmt.Errorf("want at least one round, some duration, %d secrets, and an audit entry", writeNames)
 	}
-	if !slices.ContainsFunc(rows(o.many), func(r row) bool { return o.run.MatchString(r.work) }) {
+	if !slices.ContainsFunc(rows(o.many, o.entries), func(r row) bool { return o.run.MatchString(r.work) }) {
 		return o, fmt.Errorf("no row matches -run %q; -list prints them", o.run)
 	}
 	return o, nil
@@ -133,6 +138,9 @@ func (o *options) shorten(f *flag.FlagSet) {
 	if !given["secrets"] {
 		o.many = 1000
 	}
+	if !given["entries"] {
+		o.entries = 1000
+	}
 }
 
 // command is the command line that gives the same measurement, without the places of this machine.
@@ -143,6 +151,9 @@ func (o *options) command() string {
 		args = append(args, "-short")
 	} else if o.rounds != 15 || o.duration != 2*time.Second || o.many != 100_000 {
 		args = append(args, fmt.Sprintf("-rounds %d -duration %s -secrets %d", o.rounds, o.duration, o.many))
+	}
+	if !o.short && o.entries != manyEntries {
+		args = append(args, fmt.Sprintf("-entries %d", o.entries))
 	}
 	if o.run.String() != "" {
 		args = append(args, fmt.Sprintf("-run %q", o.run))
@@ -183,7 +194,7 @@ func run(ctx context.Context, o options) error {
 }
 
 func (b *bench) measureRows(ctx context.Context, report *report) (failed []error) {
-	for _, r := range rows(b.many) {
+	for _, r := range rows(b.many, b.entries) {
 		if !b.run.MatchString(r.work) {
 			continue
 		}

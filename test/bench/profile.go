@@ -58,7 +58,7 @@ func (b *bench) takeProfiles(ctx context.Context) error {
 }
 
 func (b *bench) profiledRow() (row, error) {
-	for _, r := range rows(b.many) {
+	for _, r := range rows(b.many, b.entries) {
 		if r.load != nil && b.run.MatchString(r.work) {
 			return r, nil
 		}

@@ -116,7 +116,7 @@ func TestParse(t *testing.T) {
 // TestRows: names are unique, so that -run can choose each of them.
 func TestRows(t *testing.T) {
 	seen := map[string]bool{}
-	for _, r := range rows(100_000) {
+	for _, r := range rows(100_000, 1_000_000) {
 		if seen[r.work] {
 			t.Errorf("two rows are called %q", r.work)
 		}

@@ -29,11 +29,13 @@ type row struct {
 	syncLeast   float64 // answers per sync of the disk
 }
 
-// rows are the table of what must be reached; many is the size of the large deployment.
-func rows(many int) []row {
+// rows are the table of what must be reached; many is the size of the large deployment, and entries that
+// of a long audit log.
+func rows(many, entries int) []row {
 	small, large := place{name: "few", secrets: few}, place{name: "many", secrets: many}
 	written, pg := place{name: "written", secrets: writeNames}, place{name: "postgresql", secrets: few, postgresql: true}
-	stored := count(float64(many))
+	logged := place{name: "logged", secrets: few, entries: entries}
+	stored, log := count(float64(many)), count(float64(entries))
 	return []row{
 		{work: "GET secret, 64 connections", measure: compare, connections: 64, at: small, load: hotReads, least: 0.55, cpuMost: 1.7},
 		{work: "GET secret, 16 connections", measure: compare, connections: 16, at: small, load: hotReads, least: 0.35},
@@ -46,6 +48,7 @@ func rows(many int) []row {
 		{work: "95 % GET, 5 % PUT, 16 connections", measure: compare, connections: 16, at: written, load: mixed, least: 0.30},
 		{work: "GET secret, " + stored + " secrets against 100, hot names", measure: compare, connections: 64, at: large, against: small, load: hotReads, least: 0.95},
 		{work: "GET secret, " + stored + " secrets against 100, uniform", measure: compare, connections: 64, at: large, against: small, load: allReads, least: 0.70},
+		{work: "GET secret, " + log + " audit entries in the database against next to none", measure: compare, connections: 64, at: logged, against: small, load: hotReads, least: 0.90},
 		{work: "GET secret on PostgreSQL, 64 connections", measure: compare, connections: 64, at: pg, load: hotReads, least: 0.20},
 		{work: "GET secret, 1 connection beside another caller's 50", measure: measureFairness, at: small, load: hotReads},
 		{work: "start to first secret, 100 secrets", measure: measureStart, at: small},
