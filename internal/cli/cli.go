@@ -12,6 +12,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,10 @@ const (
 	exitDone   = 0
 	exitFailed = 1
 	exitUsage  = 2
+
+	// Of run, as shells have them (POSIX, 2.8.2).
+	exitNotExecutable = 126
+	exitNoProgram     = 127
 )
 
 // Main runs the command that args (without the program's name) ask for and returns the exit
@@ -134,7 +139,8 @@ func (a *app) root() *cobra.Command {
 			"to unmodified Azure SDKs and tools.\n\n" +
 			"Every command prints its result as --output says, table or json. dev, serve and run have no result:\n" +
 			"they run a program; nor has completion, which prints one.\n\n" +
-			"Exit codes: 0 done, 1 refused or failed, 2 wrong usage; \"run\" has that of its program.",
+			"Exit codes: 0 done, 1 refused or failed, 2 wrong usage; \"run\" has that of its program, or 127 and 126\n" +
+			"where there is none and where it can't be run.",
 		Example:       "  strongroom dev\n  strongroom run -- ./app",
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -150,9 +156,25 @@ func (a *app) root() *cobra.Command {
 			flags: outputFlag, run: (*call).showVersion,
 		}),
 	)
+	root.SetHelpCommand(helpCommand())
 	root.InitDefaultCompletionCmd("completion")
 	exemplify(root)
 	return root
+}
+
+// helpCommand is cobra's own but for a command that is not there, which is wrong usage.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [command]", Short: "Help about any command", Example: "  strongroom help secret set",
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return cmp.Or(unknownCommand(of, rest), err)
+			}
+			return of.Help()
+		},
+	}
 }
 
 func (c *call) showVersion() error {

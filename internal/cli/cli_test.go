@@ -143,6 +143,13 @@ strongroom: hint: "strongroom secret show --help" shows what it takes
 		{"secret set a b", 2, `strongroom: found "b", want nothing more
 strongroom: hint: "strongroom secret set --help" shows what it takes
 `},
+		{"secret get a", 2, `strongroom: "strongroom secret" has no command "get"
+strongroom: hint: did you mean "strongroom secret show"?
+`},
+		{"help foo", 2, `strongroom: "strongroom" has no command "foo"
+strongroom: hint: "strongroom --help" shows what it takes
+`},
+		{"dev --port 65536", 2, "strongroom: --port 65536: want 0 to 65535\n"},
 		{"secret show a", 2, `strongroom: want the name of a vault with --vault
 strongroom: hint: "strongroom vault list" shows the names
 `},
@@ -170,7 +177,8 @@ strongroom: hint: "strongroom identity remove-credential --help" shows what it t
 		{"run", 2, `strongroom: want a program after --
 strongroom: hint: as in "strongroom run -- ./app"
 `},
-		{"run -- ./no-such-program", 1, "strongroom: run \"./no-such-program\": stat ./no-such-program: no such file or directory\n"},
+		{"run -- ./", 126, "strongroom: run \"./\": is a directory\n"},
+		{"run -- ./no-such-program", 127, "strongroom: run \"./no-such-program\": stat ./no-such-program: no such file or directory\n"},
 		{"completion bash x", 2, `strongroom: found "x", want nothing more
 strongroom: hint: "strongroom completion bash --help" shows what it takes
 `},

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -153,7 +154,11 @@ func unreachable(req *http.Request, err error) error {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err
 	}
-	return fmt.Errorf("ask %s: %w", req.URL.Host, err)
+	hint := ""
+	if _, untrusted := errors.AsType[x509.UnknownAuthorityError](err); untrusted {
+		hint = "--ca names the authority to trust; a server's own is ca.pem in its data folder"
+	}
+	return failed(hint, "ask %s: %w", req.URL.Host, err)
 }
 
 // get is do for reading into a Go value.

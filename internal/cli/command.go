@@ -93,8 +93,21 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return usage(hint, "%q has no command %q", cmd.CommandPath(), args[0])
 }
 
-// nearest is the command that was probably meant: one that begins so, or else is spelt alike.
+// meant are the names of our commands by those that other programs give to the same.
+var meant = map[string]string{
+	"get": "show", "read": "show", "cat": "show", "ls": "list", "put": "set", "write": "set", "add": "create", "new": "create",
+	"rm": "delete", "remove": "delete", "undelete": "recover", "destroy": "purge", "start": "serve", "server": "serve",
+	"backup": "dump", "exec": "run",
+}
+
+// nearest is the command that was probably meant: what others call so, one that begins so, or else is
+// spelt alike.
 func nearest(cmd *cobra.Command, word string) string {
+	if other, ok := meant[word]; ok {
+		if found, _, err := cmd.Find([]string{other}); err == nil && found != cmd {
+			return other
+		}
+	}
 	cmd.SuggestionsMinimumDistance = 2
 	near := cmd.SuggestionsFor(word)
 	for _, name := range near {

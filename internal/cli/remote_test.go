@@ -155,7 +155,8 @@ func TestServerByFlag(t *testing.T) {
 	})
 	check(t, run(t, "", "vault", "list", "--server", "https://127.0.0.1:"+f.port), result{
 		1, "",
-		"strongroom: ask 127.0.0.1:" + f.port + ": tls: failed to verify certificate: x509: certificate signed by unknown authority\n",
+		"strongroom: ask 127.0.0.1:" + f.port + ": tls: failed to verify certificate: x509: certificate signed by unknown authority\n" +
+			"strongroom: hint: --ca names the authority to trust; a server's own is ca.pem in its data folder\n",
 	})
 	check(t, run(t, "", "vault", "list", "--server", "https://127.0.0.1:"+f.port, "--ca", os.DevNull), result{
 		1, "",

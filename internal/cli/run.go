@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -80,7 +81,11 @@ func (c *call) runProgram() error {
 	}
 	file, err := exec.LookPath(c.args[0])
 	if err != nil {
-		return fmt.Errorf("run %q: %w", c.args[0], errors.Unwrap(err))
+		code := exitNotExecutable
+		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
+			code = exitNoProgram
+		}
+		return &fault{fmt.Errorf("run %q: %w", c.args[0], errors.Unwrap(err)), "", code}
 	}
 	cl, err := c.overSocket()
 	if err != nil {

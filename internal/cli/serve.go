@@ -116,6 +116,9 @@ func (c *call) dev() error {
 	case c.given("listen"):
 		given["listen"] = c.text("listen")
 	case c.given("port"):
+		if _, err := strconv.ParseUint(c.text("port"), 10, 16); err != nil {
+			return usage("", "--port %s: want 0 to 65535", c.text("port"))
+		}
 		given["listen"] = net.JoinHostPort("127.0.0.1", c.text("port"))
 	}
 	o, err := c.options(c.devDefaults(given["listen"]), given)

@@ -211,7 +211,7 @@ func TestOpenSSLVerifies(t *testing.T) {
 			t.Fatal(err)
 		}
 		out, err := exec.Command(openssl, "verify", "-x509_strict", "-purpose", "sslserver",
-			"-verify_hostname", name, "-CAfile", filepath.Join(dir, certName), leafFile).CombinedOutput()
+			"-verify_hostname", name, "-CAfile", filepath.Join(dir, File), leafFile).CombinedOutput()
 		if err != nil {
 			t.Errorf("openssl verify %s: %v\n%s", name, err, out)
 		}

@@ -16,9 +16,11 @@ import (
 	"strongroom/internal/durable"
 )
 
+// File is the name of the authority's certificate, in the folder of Open.
+const File = "ca.pem"
+
 const (
-	certName = "ca.pem"
-	keyName  = "ca-key.pem"
+	keyName = "ca-key.pem"
 
 	certificateBlock = "CERTIFICATE"
 	keyBlock         = "PRIVATE KEY"
@@ -55,7 +57,7 @@ type store struct {
 // load reads the stored authority. It returns nil and no error where there is none, or only
 // a key: a making or replacing that was cut short leaves that, and nobody trusts it.
 func (s store) load() (*pair, error) {
-	certPEM, err := s.read(certName)
+	certPEM, err := s.read(File)
 	if certPEM == nil {
 		return nil, err
 	}
@@ -65,7 +67,7 @@ func (s store) load() (*pair, error) {
 	}
 	if keyPEM == nil {
 		return nil, fmt.Errorf("local CA: %q is there but its key is not: want %q beside it, or neither",
-			s.path(certName), s.path(keyName))
+			s.path(File), s.path(keyName))
 	}
 	return s.parse(certPEM, keyPEM)
 }
@@ -85,7 +87,7 @@ func (s store) read(name string) ([]byte, error) {
 func (s store) parse(certPEM, keyPEM []byte) (*pair, error) {
 	cert, err := parseCertificate(certPEM)
 	if err != nil {
-		return nil, fmt.Errorf("local CA certificate %q: %w", s.path(certName), err)
+		return nil, fmt.Errorf("local CA certificate %q: %w", s.path(File), err)
 	}
 	if err := checkMode(s.path(keyName)); err != nil {
 		return nil, err
@@ -96,7 +98,7 @@ func (s store) parse(certPEM, keyPEM []byte) (*pair, error) {
 	}
 	if !key.PublicKey.Equal(cert.PublicKey) {
 		return nil, fmt.Errorf("local CA: the key in %q does not belong to the certificate in %q: want a pair, or neither",
-			s.path(keyName), s.path(certName))
+			s.path(keyName), s.path(File))
 	}
 	return &pair{cert: cert, key: key}, nil
 }
@@ -153,7 +155,7 @@ func (s store) replace(domains []string) (*pair, error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make local CA: %w", err)
 	}
-	for _, name := range []string{certName, keyName} {
+	for _, name := range []string{File, keyName} {
 		if err := s.setAside(name); err != nil {
 			return nil, fmt.Errorf("set old local CA aside: %w", err)
 		}
@@ -195,7 +197,7 @@ func (s store) save(p *pair) error {
 	if err := s.write(keyName, 0o600, &pem.Block{Type: keyBlock, Bytes: der}); err != nil {
 		return err
 	}
-	return s.write(certName, 0o644, &pem.Block{Type: certificateBlock, Bytes: p.cert.Raw})
+	return s.write(File, 0o644, &pem.Block{Type: certificateBlock, Bytes: p.cert.Raw})
 }
 
 // write makes the file appear whole or not at all, and stay after a power cut.

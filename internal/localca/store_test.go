@@ -29,7 +29,7 @@ func TestOpenWritesModes(t *testing.T) {
 	skipWithoutModes(t)
 	dir := t.TempDir()
 	open(t, dir, testDomains, time.Now)
-	for name, want := range map[string]os.FileMode{certName: 0o644, keyName: 0o600} {
+	for name, want := range map[string]os.FileMode{File: 0o644, keyName: 0o600} {
 		info, err := os.Stat(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +82,7 @@ func TestOpenAfterCrash(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, testDomains, now)
 	for range 2 { // twice at the same instant: neither may overwrite the other
-		if err := os.Remove(filepath.Join(dir, certName)); err != nil {
+		if err := os.Remove(filepath.Join(dir, File)); err != nil {
 			t.Fatal(err)
 		}
 		if ca := open(t, dir, testDomains, now); !ca.made {
@@ -104,10 +104,10 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		{"no key", "want \"", func(t *testing.T, dir string) { remove(t, dir, keyName) }},
 		{"foreign key", "does not belong", func(t *testing.T, dir string) { copyFile(t, other, dir, keyName) }},
-		{"foreign certificate", "does not belong", func(t *testing.T, dir string) { copyFile(t, other, dir, certName) }},
-		{"cut certificate", "want a PEM certificate", func(t *testing.T, dir string) { write(t, dir, certName, "-----BEGIN CERT") }},
+		{"foreign certificate", "does not belong", func(t *testing.T, dir string) { copyFile(t, other, dir, File) }},
+		{"cut certificate", "want a PEM certificate", func(t *testing.T, dir string) { write(t, dir, File, "-----BEGIN CERT") }},
 		{"bad certificate", "local CA certificate", func(t *testing.T, dir string) {
-			write(t, dir, certName, "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")
+			write(t, dir, File, "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n")
 		}},
 		{"cut key", "want a PKCS#8 private key", func(t *testing.T, dir string) { write(t, dir, keyName, "") }},
 		{"bad key", "local CA key", func(t *testing.T, dir string) {

@@ -249,8 +249,12 @@ func (a *app) openTLS() (err error) {
 		domains = append(domains, f.VaultSuffix, f.Login, f.Management, f.Graph)
 		wildcards = append(wildcards, "*."+f.VaultSuffix, "*."+f.Login)
 	}
+	isNew := !exists(filepath.Join(a.config.DataDir, localca.File))
 	if a.ca, err = localca.Open(a.config.DataDir, domains, time.Now); err != nil {
 		return fmt.Errorf("local certificate authority: %w", err)
+	}
+	if isNew { // who has lost the old one sees why clients trust us no more
+		a.log.Info("made a local certificate authority, which clients have to trust", slog.String("file", a.caFile()))
 	}
 	a.ca.Wildcards, a.ca.Default = wildcards, a.families[0].Management
 	return nil
@@ -268,7 +272,7 @@ func (a *app) caFile() string {
 	if a.ca == nil {
 		return ""
 	}
-	return filepath.Join(a.config.DataDir, "ca.pem")
+	return filepath.Join(a.config.DataDir, localca.File)
 }
 
 func (a *app) identityURL() string {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"strongroom/internal/config"
+	"strongroom/internal/localca"
 )
 
 // renewWithin is how long before its end a certificate is to be renewed.
@@ -92,7 +93,7 @@ func missingNames(cfg config.Config, leaf *x509.Certificate) (missing []string) 
 // checkOwnAuthority looks at the local authority, which a start renews in time.
 func checkOwnAuthority(cfg config.Config, now time.Time) Finding {
 	const subject = "tls"
-	file := filepath.Join(cfg.DataDir, "ca.pem")
+	file := filepath.Join(cfg.DataDir, localca.File)
 	if !exists(file) {
 		return good(subject, "no certificate is given: the first start makes a local authority in data_dir")
 	}

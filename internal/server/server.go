@@ -125,6 +125,7 @@ func (a *app) serve(ctx context.Context, listeners []listener, ready func()) err
 		})
 	}
 	ready()
+	defer context.AfterFunc(ctx, func() { a.log.Info("stopping") })()
 	err := g.Wait()
 	stopWork()
 	return errors.Join(err, background.Wait())
