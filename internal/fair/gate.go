@@ -107,12 +107,12 @@ func newGate(l Limits, shared *crowd) *Gate {
 		l.Linger = defaultLinger
 	}
 	g := &Gate{limits: l, callers: map[string]*caller{}, crowd: shared}
-	g.share(l.Shared)
+	g.Share(l.Shared)
 	return g
 }
 
-// share sets Limits.Shared anew. Those who are inside stay.
-func (g *Gate) share(n int) {
+// Share sets Limits.Shared anew. Those who are inside stay.
+func (g *Gate) Share(n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if n < 1 || n > g.limits.Inside {

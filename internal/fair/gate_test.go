@@ -125,7 +125,7 @@ func TestLinger(t *testing.T) {
 		fits(true)
 		meet("a")
 		fits(false)
-		beside.share(2)
+		beside.Share(2)
 		fits(true)
 	})
 }
@@ -135,7 +135,7 @@ func TestShareAdmits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &queue{t: t, gate: NewGate(Limits{Inside: 8, Shared: 1, Waiting: 9})}
 		q.enter("b a a a")
-		q.gate.share(3)
+		q.gate.Share(3)
 		synctest.Wait()
 		if got := strings.Join(q.order, " "); got != "b a a" {
 			t.Errorf("inside: %q, want %q", got, "b a a")

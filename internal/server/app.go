@@ -39,6 +39,7 @@ type app struct {
 	deployment deployment
 	families   resource.Families
 	metrics    *metrics
+	width      width // of the gate
 	counter    *audit.Counter
 	identity   *identity.Store
 	roots      *rootKeys
@@ -82,7 +83,7 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 		return nil, err
 	}
 	a.db, err = openWith(ctx, o.Config, db.Options{
-		Create: true, OnCommit: a.metrics.commit, MakeRoom: a.ballast.GiveUp, IsShort: a.ballast.IsShort,
+		Create: true, OnCommit: a.onCommit, MakeRoom: a.ballast.GiveUp, IsShort: a.ballast.IsShort,
 	}, db.Open)
 	if err != nil {
 		return nil, err
@@ -92,6 +93,14 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 		return nil, errors.Join(err, a.db.Close())
 	}
 	return a, nil
+}
+
+// onCommit is the database's OnCommit.
+func (a *app) onCommit(jobs, records int, took time.Duration, err error) {
+	a.metrics.commit(jobs, records, took, err)
+	if err == nil {
+		a.width.commit(took)
+	}
 }
 
 // build opens the keys and makes stores, faces and pipeline.
@@ -136,7 +145,7 @@ func (a *app) build(ctx context.Context) error {
 	a.pipeline = &operation.Pipeline{
 		DB: a.db, Authz: st.rights, Issuer: st.issuer, Families: a.families, Counter: a.counter,
 		Log: a.log, Node: node, Observe: a.metrics.request,
-		OnTampered: a.metrics.tampered.Inc, Admission: newAdmission(a.config.Limits), IsShort: a.ballast.IsShort,
+		OnTampered: a.metrics.tampered.Inc, Admission: a.newAdmission(), IsShort: a.ballast.IsShort,
 	}
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: st.vaults, Secrets: st.secrets, Issuer: st.issuer, Pipeline: a.pipeline,
@@ -208,21 +217,23 @@ func (a *app) proveDeployment(ctx context.Context) error {
 }
 
 // Widths of the gates, see internal/fair: one caller alone may have 128 requests at work, half of what
-// a commit takes; where there are several, 12 and one more for each that has none. Writes are dearer:
-// where there are several writers, 3 and one more. The rest wait, and beyond that are told to come
-// again.
+// a commit takes; where there are several, what a width says, and one more for each that has none. Writes
+// are dearer: where there are several writers, 2 and one more. The rest wait, and beyond that are told to
+// come again.
 var (
-	workLimits  = fair.Limits{Inside: 128, Shared: 12, Waiting: 4096, WaitingPerKey: 1024}
-	writeLimits = fair.Limits{Inside: 128, Shared: 3, Waiting: 4096, WaitingPerKey: 1024}
+	workLimits  = fair.Limits{Inside: 128, Shared: leastShared, Waiting: 4096, WaitingPerKey: 1024}
+	writeLimits = fair.Limits{Inside: 128, Shared: 2, Waiting: 4096, WaitingPerKey: 1024}
 )
 
 // limiterKeys bounds what the limiters remember, at about 64 bytes a key.
 const limiterKeys = 1 << 16
 
 // newAdmission makes gates and limiters. Each limiter lets twice its rate come at once.
-func newAdmission(l config.Limits) operation.Admission {
+func (a *app) newAdmission() operation.Admission {
+	l := a.config.Limits
 	limiter := func(rate int) *fair.Limiter { return fair.NewLimiter(float64(rate), 2*rate, limiterKeys) }
 	work := fair.NewGate(workLimits)
+	a.width.gate.Store(work)
 	return operation.Admission{
 		Work: work, Writes: work.Beside(writeLimits),
 		Anonymous: limiter(l.AnonymousRate), Identity: limiter(l.IdentityRate), Vault: limiter(l.VaultRate),

@@ -115,7 +115,7 @@ func (m *metrics) request(face, operation string, status int, took time.Duration
 	found.latency.Observe(took.Seconds())
 }
 
-// commit is the database's OnCommit.
+// commit counts a commit.
 func (m *metrics) commit(jobs, records int, took time.Duration, err error) {
 	outcome := "stored"
 	if err != nil {

@@ -9,6 +9,7 @@ package archive
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -59,12 +60,12 @@ func TestSegmentsLeave(t *testing.T) {
 	checkFiles(t, s, ids)
 }
 
-// fill lets eight clients read a secret.
+// fill lets clients read a secret.
 func fill(t *testing.T, s *served.Server, entries int) {
 	var left atomic.Int64
 	left.Store(int64(entries))
 	var wg sync.WaitGroup
-	for range 8 {
+	for range served.Size(8, 64) {
 		wg.Go(func() {
 			for left.Add(-1) >= 0 {
 				if status, _, _, err := s.Call("GET", served.VaultHost, "/secrets/a?api-version=7.6", ""); err != nil || status != http.StatusOK {
@@ -80,9 +81,8 @@ func fill(t *testing.T, s *served.Server, entries int) {
 // checkExport reads the whole log as an auditor does, and returns the request ids by position.
 func checkExport(t *testing.T, s *served.Server, least int64) (ids []string) {
 	t.Helper()
-	for line := range bytes.Lines(run(t, "audit", "export", "--socket", s.Socket())) {
-		ids = append(ids, entryAt(t, line, int64(len(ids)+1)))
-	}
+	eachLine(t, func(line []byte) { ids = append(ids, entryAt(t, line, int64(len(ids)+1))) },
+		"audit", "export", "--socket", s.Socket())
 	if int64(len(ids)) < least {
 		t.Errorf("the export has %d entries, want at least %d", len(ids), least)
 	}
@@ -122,15 +122,13 @@ func checkFiles(t *testing.T, s *served.Server, ids []string) {
 	if err != nil || len(files) < 2 {
 		t.Fatalf("files %q, %v: want several", files, err)
 	}
-	lines := bufio.NewScanner(bytes.NewReader(run(t, append([]string{"audit", "verify", "--key", key, "--print"}, files...)...)))
-	lines.Buffer(nil, 1<<20)
 	n := 0
-	for lines.Scan() {
-		if id := entryAt(t, lines.Bytes(), int64(n+1)); id != ids[n] {
+	eachLine(t, func(line []byte) {
+		if id := entryAt(t, line, int64(n+1)); id != ids[n] {
 			t.Fatalf("position %d is of request %s in the file and %s in the export", n+1, id, ids[n])
 		}
 		n++
-	}
+	}, append([]string{"audit", "verify", "--key", key, "--print"}, files...)...)
 	if n < len(ids)/2 {
 		t.Errorf("the files hold %d of %d entries", n, len(ids))
 	}
@@ -154,6 +152,29 @@ func run(t *testing.T, args ...string) []byte {
 		t.Fatalf("%s: %v: %s", strings.Join(args[:2], " "), err, stderr.String())
 	}
 	return out
+}
+
+// eachLine runs the command line and looks at each line as it comes: together they may be gigabytes.
+func eachLine(t *testing.T, look func(line []byte), args ...string) {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(t.Context(), served.Binary(t), args...)
+	cmd.Stderr = &stderr
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		look(lines.Bytes())
+	}
+	if err := errors.Join(lines.Err(), cmd.Wait()); err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(args[:2], " "), err, stderr.String())
+	}
 }
 
 // shell runs SQL in SQLite's own shell, beside the server.
