@@ -124,7 +124,8 @@ func checkFiles(t *testing.T, s *served.Server, ids []string) {
 	}
 	n := 0
 	eachLine(t, func(line []byte) {
-		if id := entryAt(t, line, int64(n+1)); id != ids[n] {
+		id := entryAt(t, line, int64(n+1))
+		if n < len(ids) && id != ids[n] { // what has come since the export may have left as well
 			t.Fatalf("position %d is of request %s in the file and %s in the export", n+1, id, ids[n])
 		}
 		n++
