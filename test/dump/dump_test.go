@@ -75,6 +75,7 @@ func move(t *testing.T, from, to *deployment, operators pair) *deployment {
 	checkHidden(t, from, file, inside)
 	log := from.audit(h.Entries)
 	from.Stop()
+	carrySegments(t, from, to)
 
 	restoring := time.Now()
 	printed := to.restore(file, operators)
@@ -100,6 +101,19 @@ func move(t *testing.T, from, to *deployment, operators pair) *deployment {
 		t.Errorf("read with a token after the restore: %d, %v, want 200", status, err)
 	}
 	return to
+}
+
+// carrySegments copies the files of the audit log's segments, which are not in the dump: docs/operations.md
+// says so.
+func carrySegments(t *testing.T, from, to *deployment) {
+	t.Helper()
+	here, there := filepath.Join(from.Data(), "audit"), filepath.Join(to.Data(), "audit")
+	if _, err := os.Stat(here); os.IsNotExist(err) {
+		return // none has left
+	}
+	if err := os.CopyFS(there, os.DirFS(here)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func firstDifference(want, got []string) int {
