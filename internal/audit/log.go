@@ -22,7 +22,7 @@ func NumberingLocks() []string { return []string{db.AuditLog} }
 // entry, so that a row that is cut off, forged or moved is noticed.
 func Number(tx *db.Tx) (rows int, err error) {
 	placed, err := addPlaced(tx, numberAtOnce)
-	if err != nil || placed == numberAtOnce {
+	if err != nil || placed == numberAtOnce { // only behind all of them the others may follow
 		return placed, err
 	}
 	given, err := placeWaiting(tx, numberAtOnce-placed)
@@ -42,16 +42,20 @@ func addPlaced(tx *db.Tx, limit int) (rows int, err error) {
 		ORDER BY position
 		LIMIT $2`
 	var placed []row
-	err = tx.Query(func(s db.Scanner) error {
-		var r row
-		err := s.Scan(&r.position, &r.entries, &r.mac, &r.placeMAC)
-		if err == nil && tx.CheckPlace(r.placeMAC, r.position, r.mac) == nil { // Prove names a forged one
-			placed = append(placed, r)
+	for from, found := last, limit; found == limit && len(placed) < limit; {
+		found = 0
+		err := tx.Query(func(s db.Scanner) error {
+			var r row
+			err := s.Scan(&r.position, &r.entries, &r.mac, &r.placeMAC)
+			from, found = r.position, found+1
+			if err == nil && len(placed) < limit && tx.CheckPlace(r.placeMAC, r.position, r.entries, r.mac) == nil {
+				placed = append(placed, r) // Prove names a forged one
+			}
+			return err
+		}, q, from, limit)
+		if err != nil {
+			return 0, fmt.Errorf("find entries that are not in the set of the log: %w", err)
 		}
-		return err
-	}, q, last, limit)
-	if err != nil {
-		return 0, fmt.Errorf("find entries that are not in the set of the log: %w", err)
 	}
 	for _, r := range placed {
 		before := last
@@ -178,7 +182,7 @@ func (r row) prove(tx *db.Tx) error {
 func (r row) each(tx *db.Tx, add func(position int64, record []byte) error) error {
 	err := r.prove(tx)
 	if err == nil {
-		err = tx.CheckPlace(r.placeMAC, r.position, r.mac)
+		err = tx.CheckPlace(r.placeMAC, r.position, r.entries, r.mac)
 	}
 	if err != nil {
 		return fmt.Errorf("position %d: %w", r.position, err)

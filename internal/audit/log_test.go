@@ -239,25 +239,36 @@ func TestBrokenRow(t *testing.T) {
 	})
 }
 
-// An entry that is taken out before it is numbered is missed by those behind it.
-func TestEntryIsTakenOutBeforeItIsNumbered(t *testing.T) {
-	d := dbtest.Open(t, dbtest.SQLiteOptions(t))
-	for _, name := range []string{"a", "b", "c"} {
-		if err := d.Append(t.Context(), Entry{Operation: name}.Encode()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	err := d.Update(t.Context(), nil, func(tx *db.Tx) error {
-		_, err := tx.Exec(`DELETE FROM journal WHERE position = 2`)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, when := range []string{"before numbering", "after"} {
-		if err := d.View(t.Context(), Prove); !errors.Is(err, envelope.ErrTampered) {
-			t.Errorf("proof %s = %v, want %v", when, err, envelope.ErrTampered)
-		}
-		number(t, d)
+// What somebody does to rows that are not numbered yet is missed, and numbering goes on.
+func TestRowsAreChangedBeforeTheyAreNumbered(t *testing.T) {
+	for name, attack := range map[string]string{
+		"the first is taken out":  `DELETE FROM journal WHERE position = 1`,
+		"one is taken out":        `DELETE FROM journal WHERE position = 2`,
+		"one has no entries":      `UPDATE journal SET entries = 0 WHERE position = 2`,
+		"one has entries less":    `UPDATE journal SET entries = -5 WHERE position = 2`,
+		"one has more entries":    `UPDATE journal SET entries = 1000 WHERE position = 2`,
+		"one has another's place": `UPDATE journal SET position = 1 WHERE position = 2`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := dbtest.Open(t, dbtest.SQLiteOptions(t))
+			for _, name := range []string{"a", "b", "c"} {
+				if err := d.Append(t.Context(), Entry{Operation: name}.Encode()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := d.Update(t.Context(), nil, func(tx *db.Tx) error {
+				_, err := tx.Exec(attack)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, when := range []string{"before numbering", "after"} {
+				if err := d.View(t.Context(), Prove); !errors.Is(err, envelope.ErrTampered) {
+					t.Errorf("proof %s = %v, want %v", when, err, envelope.ErrTampered)
+				}
+				number(t, d)
+			}
+		})
 	}
 }

@@ -15,23 +15,31 @@ func Prove(tx *db.Tx) error {
 	if err != nil {
 		return err
 	}
+	closed, err := lastSegment(tx)
+	if err != nil {
+		return err
+	}
 	var macs [][]byte
-	next := int64(-1)
+	next := closed.last + 1 // at most: what has just left may still be here
+	first := true
 	const q = `SELECT position, entries, row_mac, position_mac FROM journal WHERE position IS NOT NULL ORDER BY position`
 	err = tx.Query(func(s db.Scanner) error {
 		var r row
 		if err := s.Scan(&r.position, &r.entries, &r.mac, &r.placeMAC); err != nil {
 			return err
 		}
-		if next >= 0 && r.position != next {
+		if r.position != next && (!first || r.position > next) {
 			return fmt.Errorf("position %d follows %d: %w", r.position, next-1, envelope.ErrTampered)
 		}
-		next = r.position + r.entries
+		next, first = r.position+r.entries, false
 		if r.position <= last {
 			macs = append(macs, r.placeMAC)
 		}
-		return tx.CheckPlace(r.placeMAC, r.position, r.mac)
+		return tx.CheckPlace(r.placeMAC, r.position, r.entries, r.mac)
 	}, q)
+	if err == nil && next <= last {
+		err = fmt.Errorf("the log ends at position %d and had %d: %w", next-1, last, envelope.ErrTampered)
+	}
 	if err != nil {
 		return fmt.Errorf("prove the audit log: %w", err)
 	}

@@ -172,6 +172,7 @@ func helpCommand() *cobra.Command {
 			if err != nil || len(rest) > 0 {
 				return cmp.Or(unknownCommand(of, rest), err)
 			}
+			of.InitDefaultHelpFlag()
 			return of.Help()
 		},
 	}

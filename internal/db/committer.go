@@ -241,13 +241,7 @@ func (d *DB) commit(batch []*job) (err error) {
 	defer cancel()
 	defer d.engine.enter()()
 	next := int64(0)
-	defer func() {
-		if err != nil {
-			d.next = 0 // what the commit has left has to be looked up
-		} else if next > 0 {
-			d.next = next
-		}
-	}()
+	defer func() { d.keepNext(next, err) }()
 
 	if d.ring == nil {
 		return errors.New("write to the database: it is not bound to a keyring")
@@ -265,6 +259,17 @@ func (d *DB) commit(batch []*job) (err error) {
 		records, next, err = d.commitJobs(ctx, batch, guarded)
 	}
 	return err
+}
+
+// keepNext notes where the log goes on after a commit; 0 where that has not changed.
+func (d *DB) keepNext(next int64, err error) {
+	switch {
+	case !d.engine.alone: // several commit at once, and none gives places
+	case err != nil:
+		d.next = 0 // what the commit has left has to be looked up
+	case next > 0:
+		d.next = next
+	}
 }
 
 // A guarding says what keeps a job that fails from harming the others of its batch.

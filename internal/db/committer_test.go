@@ -1,12 +1,14 @@
 package db_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
@@ -364,4 +366,39 @@ func FuzzSplitRecords(f *testing.F) {
 			t.Errorf("SplitRecords(%x) gave %d records of %d bytes", b, len(records), n)
 		}
 	})
+}
+
+// A job that refuses before it writes costs its neighbours nothing; what one has written goes, a lease
+// too.
+func TestRefusalWithoutSavepoint(t *testing.T) {
+	for name, tt := range map[string]struct {
+		refuse func(tx *db.Tx) error
+		runs   int64 // of a neighbour
+	}{
+		"nothing written": {func(tx *db.Tx) error { _, err := tx.Meta("x"); return cmp.Or(err, errRefused) }, 1},
+		"a lease taken": {func(tx *db.Tx) error {
+			_, _, err := tx.Lease("taken in vain", "somebody", time.Minute)
+			return cmp.Or(err, errRefused)
+		}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dbtest.Each(t, func(t *testing.T, d *db.DB) {
+				var runs atomic.Int64
+				good := func(tx *db.Tx) error {
+					runs.Add(1)
+					return tx.SetMeta("x", "stored")
+				}
+				errs := together(t, d, good, tt.refuse)
+				if errs[0] != nil || !errors.Is(errs[1], errRefused) {
+					t.Errorf("got %v, want nil and %v", errs, errRefused)
+				}
+				if runs.Load() != tt.runs {
+					t.Errorf("the neighbour ran %d times, want %d", runs.Load(), tt.runs)
+				}
+				if n := count(t, d, `SELECT COUNT(*) FROM leases`); n != 0 || meta(t, d, "x") != "stored" {
+					t.Errorf("%d leases, x = %q: want none, and what the neighbour stored", n, meta(t, d, "x"))
+				}
+			})
+		})
+	}
 }

@@ -95,7 +95,8 @@ type Options struct {
 	Connections int    // for reads; zero means 16
 	Create      bool   // run migrations; without it an empty database is refused
 	// OnCommit is told of every commit, for metrics: the number of jobs and journal records in
-	// it, how long it took, and whether it failed. It must not block. May be nil.
+	// it, how long it took, and whether it failed; one without records has stored nothing of callers. It
+	// must not block. May be nil.
 	OnCommit func(jobs, records int, took time.Duration, err error)
 	// MakeRoom is called when a commit found the disk full. True means that there is room now that
 	// was not there before: then the records of the commit are stored, and its changes are not. May be

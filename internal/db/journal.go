@@ -12,8 +12,8 @@ import (
 // number of entries, and the records.
 const JournalTable = "journal"
 
-// placeTable is what the MAC of a row's place is of: the position of its first entry, and the row's
-// own MAC.
+// placeTable is what the MAC of a row's place is of: the position of its first entry, their number, and
+// the row's own MAC.
 const placeTable = "journal position"
 
 // newCommitID returns 32 lower-case hex characters: microseconds since 1970 in fourteen, and randomness.
@@ -67,12 +67,13 @@ func (t *Tx) Place(entries int64, rowMAC []byte) (position int64, placeMAC []byt
 	if t.db.engine.alone {
 		t.next = position + entries
 	}
-	return position, t.db.ring.RowMAC(placeTable, position, rowMAC), nil
+	return position, t.db.ring.RowMAC(placeTable, position, entries, rowMAC), nil
 }
 
-// CheckPlace says whether a journal row, given by its MAC, has got its place from us.
-func (t *Tx) CheckPlace(placeMAC []byte, position int64, rowMAC []byte) error {
-	return t.db.ring.CheckRow(placeMAC, placeTable, position, rowMAC)
+// CheckPlace says whether a journal row, given by its MAC, has got its place from us, and with that many
+// entries.
+func (t *Tx) CheckPlace(placeMAC []byte, position, entries int64, rowMAC []byte) error {
+	return t.db.ring.CheckRow(placeMAC, placeTable, position, entries, rowMAC)
 }
 
 func (t *Tx) nextPosition() (int64, error) {
@@ -104,7 +105,7 @@ func (t *Tx) endOfLog(from int64) (next int64, err error) {
 		if err := s.Scan(&id, &tenant, &committed, &entries, &records, &mac, &position, &placeMAC); err != nil {
 			return err
 		}
-		if t.db.ring.CheckRow(mac, JournalTable, id, tenant, committed, entries, records) == nil && t.CheckPlace(placeMAC, position, mac) == nil {
+		if t.db.ring.CheckRow(mac, JournalTable, id, tenant, committed, entries, records) == nil && t.CheckPlace(placeMAC, position, entries, mac) == nil {
 			next = position + entries
 		}
 		return nil

@@ -26,8 +26,8 @@ type Tx struct {
 	db       *DB
 	tx       querier
 	writable bool
-	wrote    bool  // since that was last asked: a statement that may have changed something
-	broke    bool  // and one that failed: PostgreSQL lets nothing follow it
+	wrote    bool  // a statement that may have changed something, since it was last set to false
+	broke    bool  // one that failed, which PostgreSQL lets nothing follow
 	since    int64 // what the guard knew when the snapshot was taken
 
 	revisions map[string]revision // as this transaction has them now
@@ -155,6 +155,7 @@ func (t *Tx) Lease(name, holder string, ttl time.Duration) (fence int64, ok bool
 			holder = $2, expires_us = $3
 		WHERE leases.holder = $2 OR leases.expires_us < $4 OR leases.expires_us > $3
 		RETURNING fence`
+	t.wrote = true
 	err = t.QueryRow(q, name, holder, t.Now.Add(ttl).UnixMicro(), t.Micros()).Scan(&fence)
 	if errors.Is(err, ErrNoRows) {
 		return 0, false, nil

@@ -98,7 +98,7 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 // onCommit is the database's OnCommit.
 func (a *app) onCommit(jobs, records int, took time.Duration, err error) {
 	a.metrics.commit(jobs, records, took, err)
-	if err == nil {
+	if err == nil && records > 0 { // without one nothing was synced
 		a.width.commit(took)
 	}
 }

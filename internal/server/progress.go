@@ -169,6 +169,9 @@ func ConfirmRestore(ctx context.Context, o Options) (now Progress, err error) {
 	if a.checkRestored(ctx) == nil && a.checkProgress(ctx) == nil {
 		return now, errors.New("there is nothing to confirm: the database was not restored from a dump, and is as far as this node has seen it")
 	}
+	if err := a.scheduler.Number(ctx); err != nil { // what waited in the dump is older than what follows
+		return now, err
+	}
 	if now, err = a.readProgress(ctx); err != nil {
 		return now, err
 	}
