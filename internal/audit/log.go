@@ -37,7 +37,7 @@ func addPlaced(tx *db.Tx, limit int) (rows int, err error) {
 		return 0, err
 	}
 	const q = `
-		SELECT position, entries, row_mac, position_mac FROM journal
+		SELECT position, commit_id, tenant_id, committed_us, entries, records, row_mac, position_mac FROM journal
 		WHERE position > $1
 		ORDER BY position
 		LIMIT $2`
@@ -45,11 +45,11 @@ func addPlaced(tx *db.Tx, limit int) (rows int, err error) {
 	for from, found := last, limit; found == limit && len(placed) < limit; {
 		found = 0
 		err := tx.Query(func(s db.Scanner) error {
-			var r row
-			err := s.Scan(&r.position, &r.entries, &r.mac, &r.placeMAC)
+			r, err := scanRow(s)
 			from, found = r.position, found+1
-			if err == nil && len(placed) < limit && tx.CheckPlace(r.placeMAC, r.position, r.entries, r.mac) == nil {
-				placed = append(placed, r) // Prove names a forged one
+			if err == nil && len(placed) < limit && r.prove(tx) == nil && r.provePlace(tx) == nil { // Prove and ProveEntries name a forged one
+				r.records = nil
+				placed = append(placed, r)
 			}
 			return err
 		}, q, from, limit)
@@ -178,11 +178,14 @@ func (r row) prove(tx *db.Tx) error {
 	return tx.Ring().CheckRow(r.mac, db.JournalTable, r.id, r.tenant, r.committed, r.entries, r.records)
 }
 
+// provePlace says whether the row has got its place from us.
+func (r row) provePlace(tx *db.Tx) error { return tx.CheckPlace(r.placeMAC, r.position, r.mac) }
+
 // each proves a row and its place, and hands its records out.
 func (r row) each(tx *db.Tx, add func(position int64, record []byte) error) error {
 	err := r.prove(tx)
 	if err == nil {
-		err = tx.CheckPlace(r.placeMAC, r.position, r.entries, r.mac)
+		err = r.provePlace(tx)
 	}
 	if err != nil {
 		return fmt.Errorf("position %d: %w", r.position, err)

@@ -35,7 +35,7 @@ func Prove(tx *db.Tx) error {
 		if r.position <= last {
 			macs = append(macs, r.placeMAC)
 		}
-		return tx.CheckPlace(r.placeMAC, r.position, r.entries, r.mac)
+		return r.provePlace(tx)
 	}, q)
 	if err == nil && next <= last {
 		err = fmt.Errorf("the log ends at position %d and had %d: %w", next-1, last, envelope.ErrTampered)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"strongroom/internal/envelope"
 )
 
 const (
@@ -314,7 +316,7 @@ func (d *DB) commitJobs(ctx context.Context, batch []*job, how guarding) (record
 		return 0, 0, err
 	}
 	if err := d.storeJournal(tx, id); err != nil {
-		return 0, 0, err
+		return 0, 0, keptOut(err)
 	}
 	err = stx.Commit()
 	if isRolledBack(err) {
@@ -349,8 +351,8 @@ func (d *DB) commitRecords(ctx context.Context, batch []*job) (records int, next
 	id := newCommitID()
 	err = d.storeJournal(tx, id)
 	switch {
-	case IsUnique(err): // of the id: the driver sent it twice, and the first did arrive
-		err = nil
+	case IsUnique(err): // mostly of the id: the driver sent it twice, and the first did arrive
+		err = d.arrived(ctx, id, err)
 	case d.engine.isUnavailable(err) && !d.engine.isFull(err):
 		err = d.settle(id, true, err)
 	}
@@ -358,6 +360,24 @@ func (d *DB) commitRecords(ctx context.Context, batch []*job) (records int, next
 		next = tx.next
 	}
 	return len(tx.records), next, err
+}
+
+// arrived is nil if the row of a commit is there in spite of a duplicate.
+func (d *DB) arrived(ctx context.Context, id string, duplicate error) error {
+	stored, err := d.isStored(ctx, id)
+	if err == nil && stored {
+		return nil
+	}
+	return errors.Join(keptOut(duplicate), err)
+}
+
+// keptOut is the error of a journal row that is refused as a duplicate, which it is by no rule of ours:
+// its id is new.
+func keptOut(err error) error {
+	if !IsUnique(err) {
+		return err
+	}
+	return fmt.Errorf("an index that is not ours refuses the entries: %w: %w", envelope.ErrTampered, err)
 }
 
 // unavailable marks an error after which certainly nothing was changed.
@@ -476,7 +496,8 @@ func (d *DB) probe(id string) (stored bool, err error) {
 		VALUES ($1, '', 0, 0, $2, $2)`
 	_, err = stx.ExecContext(ctx, q, id, []byte{})
 	if IsUnique(err) {
-		return true, nil
+		stx.Rollback()
+		return d.isStored(ctx, id)
 	}
 	return false, err
 }

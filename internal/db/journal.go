@@ -1,19 +1,22 @@
 package db
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
+
+	"strongroom/internal/envelope"
 )
 
 // JournalTable is what the MAC of a journal row is of: commit id, tenant id, time of the commit,
 // number of entries, and the records.
 const JournalTable = "journal"
 
-// placeTable is what the MAC of a row's place is of: the position of its first entry, their number, and
-// the row's own MAC.
+// placeTable is what the MAC of a row's place is of: the position of its first entry, and the row's
+// own MAC.
 const placeTable = "journal position"
 
 // newCommitID returns 32 lower-case hex characters: microseconds since 1970 in fourteen, and randomness.
@@ -52,10 +55,21 @@ func (d *DB) storeJournal(tx *Tx, id string) error {
 	const q = `
 		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac, position, position_mac)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	if _, err := tx.Exec(q, append(fields, mac, position, placeMAC)...); err != nil {
+	n, err := tx.Exec(q, append(fields, mac, position, placeMAC)...)
+	if err == nil && n != 1 { // by somebody's rule
+		err = fmt.Errorf("%d rows were stored, want one: %w", n, envelope.ErrTampered)
+	}
+	if err != nil {
 		return fmt.Errorf("store the journal: %w", err)
 	}
 	return nil
+}
+
+// isStored says whether the journal has the row of a commit.
+func (d *DB) isStored(ctx context.Context, id string) (bool, error) {
+	var n int
+	err := d.writes.QueryRowContext(ctx, `SELECT COUNT(*) FROM journal WHERE commit_id = $1`, id).Scan(&n)
+	return n == 1, err
 }
 
 // Place gives a journal row with a number of entries, given by its MAC, the next place in the audit
@@ -67,13 +81,12 @@ func (t *Tx) Place(entries int64, rowMAC []byte) (position int64, placeMAC []byt
 	if t.db.engine.alone {
 		t.next = position + entries
 	}
-	return position, t.db.ring.RowMAC(placeTable, position, entries, rowMAC), nil
+	return position, t.db.ring.RowMAC(placeTable, position, rowMAC), nil
 }
 
-// CheckPlace says whether a journal row, given by its MAC, has got its place from us, and with that many
-// entries.
-func (t *Tx) CheckPlace(placeMAC []byte, position, entries int64, rowMAC []byte) error {
-	return t.db.ring.CheckRow(placeMAC, placeTable, position, entries, rowMAC)
+// CheckPlace says whether a journal row, given by its MAC, has got its place from us.
+func (t *Tx) CheckPlace(placeMAC []byte, position int64, rowMAC []byte) error {
+	return t.db.ring.CheckRow(placeMAC, placeTable, position, rowMAC)
 }
 
 func (t *Tx) nextPosition() (int64, error) {
@@ -105,7 +118,7 @@ func (t *Tx) endOfLog(from int64) (next int64, err error) {
 		if err := s.Scan(&id, &tenant, &committed, &entries, &records, &mac, &position, &placeMAC); err != nil {
 			return err
 		}
-		if t.db.ring.CheckRow(mac, JournalTable, id, tenant, committed, entries, records) == nil && t.CheckPlace(placeMAC, position, entries, mac) == nil {
+		if t.db.ring.CheckRow(mac, JournalTable, id, tenant, committed, entries, records) == nil && t.CheckPlace(placeMAC, position, mac) == nil {
 			next = position + entries
 		}
 		return nil

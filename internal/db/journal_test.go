@@ -2,12 +2,14 @@ package db_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
 
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
+	"strongroom/internal/envelope"
 )
 
 // places are the first positions of all rows, in the order of their commits.
@@ -91,5 +93,39 @@ func TestForeignRowHoldsNoPlace(t *testing.T) {
 	record(t, d, 1)
 	if got, want := places(t, d)[1:], []int64{1, 3, 4}; !slices.Equal(got, want) {
 		t.Errorf("our places = %d, want %d", got, want)
+	}
+}
+
+// An index or a table that somebody else has made keeps an entry out of the log, but nobody is told that
+// it is there.
+func TestEntryIsKeptOut(t *testing.T) {
+	dbtest.EachOptions(t, func(t *testing.T, o db.Options) {
+		d := dbtest.Open(t, o)
+		record(t, d, 1)
+		exec(t, raw(t, o), `CREATE UNIQUE INDEX x ON journal (tenant_id)`)
+		if err := d.Append(t.Context(), []byte("read")); !errors.Is(err, envelope.ErrTampered) {
+			t.Errorf("an entry that an index keeps out: %v, want %v", err, envelope.ErrTampered)
+		}
+		err := d.Update(t.Context(), nil, func(tx *db.Tx) error { tx.Record([]byte("write")); return nil })
+		if !errors.Is(err, envelope.ErrTampered) {
+			t.Errorf("a write whose entry an index keeps out: %v, want %v", err, envelope.ErrTampered)
+		}
+		if n := len(places(t, d)); n != 1 {
+			t.Errorf("%d rows, want the first", n)
+		}
+	})
+}
+
+func TestEntryIsIgnored(t *testing.T) {
+	o := dbtest.SQLiteOptions(t)
+	d := dbtest.Open(t, o)
+	record(t, d, 1)
+	exec(t, raw(t, o), `
+		ALTER TABLE journal RENAME TO old;
+		CREATE TABLE journal (commit_id TEXT PRIMARY KEY, tenant_id TEXT UNIQUE ON CONFLICT IGNORE, committed_us INTEGER, entries INTEGER,
+			row_mac BLOB, position INTEGER, position_mac BLOB, records BLOB);
+		INSERT INTO journal SELECT commit_id, tenant_id, committed_us, entries, row_mac, position, position_mac, records FROM old`)
+	if err := d.Append(t.Context(), []byte("read")); !errors.Is(err, envelope.ErrTampered) {
+		t.Errorf("an entry that the table ignores: %v, want %v", err, envelope.ErrTampered)
 	}
 }

@@ -66,19 +66,19 @@ var journalAttacks = []attack{
 	},
 	{
 		name: "forge an entry at the end of the log", stopped: true,
-		sql: `INSERT INTO journal SELECT 'feedfeedfeedfeedfeedfeedfeedfeed', tenant_id, committed_us, entries, row_mac, position + entries, position_mac, records
+		sql: `INSERT INTO journal (commit_id, tenant_id, committed_us, entries, row_mac, position, position_mac, records) SELECT 'feedfeedfeedfeedfeedfeedfeedfeed', tenant_id, committed_us, entries, row_mac, position + entries, position_mac, records
 			FROM journal WHERE ` + lastInJournal,
 		where: "audit log", found: "audit log",
 	},
 	{
 		name: "forge an entry that waits for its number", alsoPostgreSQL: true,
-		sql: `INSERT INTO journal SELECT 'feedfeedfeedfeedfeedfeedfeedfeed', tenant_id, committed_us, entries, row_mac, NULL, NULL, records
+		sql: `INSERT INTO journal (commit_id, tenant_id, committed_us, entries, row_mac, position, position_mac, records) SELECT 'feedfeedfeedfeedfeedfeedfeedfeed', tenant_id, committed_us, entries, row_mac, NULL, NULL, records
 			FROM journal WHERE ` + lastInJournal,
 		where: "audit log", found: "journal",
 	},
 	{
 		name: "forge an entry that waits and counts for none",
-		sql: `INSERT INTO journal SELECT 'feedfeedfeedfeedfeedfeedfeedfeed', tenant_id, committed_us, 0, row_mac, NULL, NULL, records
+		sql: `INSERT INTO journal (commit_id, tenant_id, committed_us, entries, row_mac, position, position_mac, records) SELECT 'feedfeedfeedfeedfeedfeedfeedfeed', tenant_id, committed_us, 0, row_mac, NULL, NULL, records
 			FROM journal WHERE ` + lastInJournal,
 		where: "audit log", found: "journal",
 	},

@@ -31,10 +31,10 @@ CREATE TABLE journal (
 	tenant_id    TEXT   NOT NULL,
 	committed_us BIGINT NOT NULL,
 	entries      BIGINT NOT NULL,
+	records      BYTEA  NOT NULL,
 	row_mac      BYTEA  NOT NULL,
 	position     BIGINT,
-	position_mac BYTEA,
-	records      BYTEA  NOT NULL
+	position_mac BYTEA
 );
 CREATE UNIQUE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
 CREATE INDEX journal_waiting ON journal (committed_us, commit_id) WHERE position IS NULL;
@@ -228,6 +228,7 @@ CREATE TABLE events (
 	data       TEXT   NOT NULL,
 	created_us BIGINT NOT NULL
 );
+CREATE INDEX events_created ON events (created_us, event_id);
 
 INSERT INTO meta (key, value) VALUES ('least_reader', '1');
 

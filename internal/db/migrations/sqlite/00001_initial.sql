@@ -31,13 +31,12 @@ CREATE TABLE journal (
 	tenant_id    TEXT    NOT NULL,
 	committed_us INTEGER NOT NULL,
 	entries      INTEGER NOT NULL,
+	records      BLOB    NOT NULL,
 	row_mac      BLOB    NOT NULL,
 	position     INTEGER,
-	position_mac BLOB,
-	records      BLOB    NOT NULL -- the last, so that the others are read without it
+	position_mac BLOB
 ) STRICT;
--- Not unique: a row that somebody else has put in must not keep ours from being stored.
-CREATE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
+CREATE UNIQUE INDEX journal_position ON journal (position) WHERE position IS NOT NULL;
 CREATE INDEX journal_waiting ON journal (committed_us, commit_id) WHERE position IS NULL;
 
 CREATE TABLE audit_segments (
@@ -228,7 +227,8 @@ CREATE TABLE events (
 	subject    TEXT    NOT NULL,
 	data       TEXT    NOT NULL,
 	created_us INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
+) STRICT;
+CREATE INDEX events_created ON events (created_us, event_id);
 
 INSERT INTO meta (key, value) VALUES ('least_reader', '1');
 
