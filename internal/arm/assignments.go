@@ -128,24 +128,21 @@ func (f *Face) putAssignment(ctx context.Context, c *operation.Call, in Assignme
 		return Assignment{}, err
 	}
 	p := in.Properties
-	var out Assignment
-	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (Assignment, error) {
 		if err := c.Require(tx, authz.Need{Action: assignmentWrite, Scope: c.Scope, Role: roleGUID(p.RoleDefinitionID)}); err != nil {
-			return err
+			return Assignment{}, err
 		}
 		if err := f.checkPlace(tx, placeOf(c.Scope)); err != nil {
-			return err
+			return Assignment{}, err
 		}
 		a, created, err := f.authz.Assign(tx, authz.Assignment{
 			ID: c.Param(assignmentParam), Scope: c.Scope.Text, RoleDefinitionID: p.RoleDefinitionID,
 			PrincipalID: p.PrincipalID, PrincipalType: p.PrincipalType, Description: p.Description,
 		}, c.Caller.ObjectID)
-		out = f.wireAssignment(a)
 		c.Created(created)
 		c.Granted(a.RoleDefinitionID, a.PrincipalID)
-		return err
+		return f.wireAssignment(a), err
 	})
-	return out, err
 }
 
 func (f *Face) getAssignment(ctx context.Context, c *operation.Call, _ operation.None) (Assignment, error) {
@@ -159,24 +156,21 @@ func (f *Face) getAssignment(ctx context.Context, c *operation.Call, _ operation
 
 func (f *Face) deleteAssignment(ctx context.Context, c *operation.Call, _ operation.None) (Assignment, error) {
 	id := c.Param(assignmentParam)
-	var out Assignment
-	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (Assignment, error) {
 		a, err := f.authz.Assignment(tx, c.Scope, id)
 		if isMissing(err) {
-			return absent("role assignment", id)
+			return Assignment{}, absent("role assignment", id)
 		}
 		if err != nil {
-			return err
+			return Assignment{}, err
 		}
 		if err := c.Require(tx, authz.Need{Action: assignmentDelete, Scope: c.Scope, Role: a.RoleDefinitionID}); err != nil {
-			return err
+			return Assignment{}, err
 		}
-		out = f.wireAssignment(a)
 		c.Granted(a.RoleDefinitionID, a.PrincipalID)
 		_, err = f.authz.Remove(tx, c.Scope, id)
-		return err
+		return f.wireAssignment(a), err
 	})
-	return out, err
 }
 
 func (f *Face) listAssignments(ctx context.Context, c *operation.Call, _ operation.None) (List[Assignment], error) {

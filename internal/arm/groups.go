@@ -60,16 +60,13 @@ func newGroup(g vaults.ResourceGroup) Group {
 }
 
 func (f *Face) putGroup(ctx context.Context, c *operation.Call, in GroupChange) (Group, error) {
-	var out Group
-	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (Group, error) {
 		g, created, err := f.vaults.PutGroup(tx, vaults.ResourceGroup{
 			Subscription: f.subscription, Name: c.Param(groupParam), Location: in.Location, Tags: in.Tags,
 		})
-		out = newGroup(g)
 		c.Created(created)
-		return err
+		return newGroup(g), err
 	})
-	return out, err
 }
 
 func (f *Face) getGroup(ctx context.Context, c *operation.Call, _ operation.None) (Group, error) {

@@ -105,19 +105,16 @@ func (f *Face) putIdentity(ctx context.Context, c *operation.Call, in IdentityCh
 	if err := vaults.CheckTags(in.Tags); err != nil {
 		return Identity{}, err
 	}
-	var out Identity
-	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (Identity, error) {
 		g, err := f.vaults.Group(tx, f.subscription, c.Param(groupParam))
 		if err != nil {
-			return err
+			return Identity{}, err
 		}
 		id := identityScope(resource.Group(g.Subscription, g.Name), name).Text
 		p, created, err := f.identity.PutManagedIdentity(tx, id, name, locationKey(in.Location), in.Tags)
-		out = newIdentity(p, f.tenant)
 		c.Created(created)
-		return err
+		return newIdentity(p, f.tenant), err
 	})
-	return out, err
 }
 
 // pathIdentity is the identity that the path names, or the refusal that it does not exist.

@@ -104,19 +104,17 @@ func orNone(list []string) []string {
 }
 
 // changeRootKey does what has to be done at once. The data keys of the vaults follow.
-func (f *Face) changeRootKey(ctx context.Context, c *operation.Call, _ operation.None) (out RootKeys, err error) {
+func (f *Face) changeRootKey(ctx context.Context, c *operation.Call, _ operation.None) (RootKeys, error) {
 	id, err := f.nextRootKey(ctx)
 	if err != nil {
-		return out, err
+		return RootKeys{}, err
 	}
-	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
+	return operation.Change(ctx, c, func(_ *operation.Call, tx *db.Tx) (RootKeys, error) {
 		if err := keyring.Change(tx, f.tenant, tx.Ring(), id); err != nil {
-			return err
+			return RootKeys{}, err
 		}
-		out, err = f.rootKeys(tx)
-		return err
+		return f.rootKeys(tx)
 	})
-	return out, err
 }
 
 func (f *Face) rotateDataKey(ctx context.Context, c *operation.Call, _ operation.None) (Vault, error) {

@@ -123,21 +123,19 @@ func (f *Face) patchVault(ctx context.Context, c *operation.Call, in VaultChange
 // updateVault runs a change and answers the vault as it is then. The audit entry is made behind
 // fn, in the same transaction, and so names a vault that fn made.
 func (f *Face) updateVault(ctx context.Context, c *operation.Call, fn func(*operation.Call, *db.Tx) (vaults.Vault, bool, error)) (Vault, error) {
-	var out Vault
-	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) error {
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (Vault, error) {
 		v, created, err := fn(c, tx)
 		if err != nil {
-			return err
+			return Vault{}, err
 		}
 		wire, err := f.vaultWire(tx, c)
 		if err != nil {
-			return err
+			return Vault{}, err
 		}
-		out, c.Vault = wire(v), v
+		c.Vault = v
 		c.Created(created)
-		return nil
+		return wire(v), nil
 	})
-	return out, err
 }
 
 func (f *Face) getVault(ctx context.Context, c *operation.Call, _ operation.None) (Vault, error) {

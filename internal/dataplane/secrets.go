@@ -110,12 +110,10 @@ func (f *face) setSecret(ctx context.Context, c *operation.Call, in SecretSet) (
 	}
 	version := secrets.NewVersion()
 	c.Served("secrets", n, version, false)
-	var s secrets.Secret
-	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
-		s, err = f.secrets.Set(tx, c.Vault, n, version, d)
-		return err
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (SecretBundle, error) {
+		s, err := f.secrets.Set(tx, c.Vault, n, version, d)
+		return newBundle(c, s), err
 	})
-	return newBundle(c, s), err
 }
 
 func (f *face) getSecret(ctx context.Context, c *operation.Call, _ operation.None) (answer operation.Encoded[SecretBundle], err error) {
@@ -153,13 +151,11 @@ func (f *face) updateSecret(ctx context.Context, c *operation.Call, in SecretUpd
 	if err := p.Check(); err != nil {
 		return SecretItem{}, err
 	}
-	var s secrets.Secret
-	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
-		s, err = f.secrets.Update(tx, c.Vault, n, c.Param(secretVersion), p)
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (SecretItem, error) {
+		s, err := f.secrets.Update(tx, c.Vault, n, c.Param(secretVersion), p)
 		c.Served("secrets", n, s.Version, c.Param(secretVersion) != "")
-		return err
+		return newVersion(c, s), err
 	})
-	return newVersion(c, s), err
 }
 
 func (f *face) deleteSecret(ctx context.Context, c *operation.Call, _ operation.None) (DeletedSecretItem, error) {
@@ -167,12 +163,10 @@ func (f *face) deleteSecret(ctx context.Context, c *operation.Call, _ operation.
 	if err != nil {
 		return DeletedSecretItem{}, err
 	}
-	var d secrets.Deleted
-	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
-		d, err = f.secrets.Delete(tx, c.Vault, n)
-		return err
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (DeletedSecretItem, error) {
+		d, err := f.secrets.Delete(tx, c.Vault, n)
+		return newDeleted(c, d, newVersion(c, d.Secret)), err
 	})
-	return newDeleted(c, d, newVersion(c, d.Secret)), err
 }
 
 func (f *face) getDeletedSecret(ctx context.Context, c *operation.Call, _ operation.None) (DeletedSecretItem, error) {
@@ -193,12 +187,10 @@ func (f *face) recoverSecret(ctx context.Context, c *operation.Call, _ operation
 	if err != nil {
 		return SecretItem{}, err
 	}
-	var s secrets.Secret
-	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
-		s, err = f.secrets.Recover(tx, c.Vault, n)
-		return err
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (SecretItem, error) {
+		s, err := f.secrets.Recover(tx, c.Vault, n)
+		return newVersion(c, s), err
 	})
-	return newVersion(c, s), err
 }
 
 func (f *face) purgeSecret(ctx context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
@@ -232,12 +224,10 @@ func (f *face) restoreSecret(ctx context.Context, c *operation.Call, in BackupBl
 		return SecretItem{}, err
 	}
 	c.Served("secrets", a.Name, "", false)
-	var s secrets.Secret
-	err = c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
-		s, err = f.secrets.Restore(tx, c.Vault, a, c.BaseURL()+"/secrets/"+a.Name)
-		return err
+	return operation.Change(ctx, c, func(c *operation.Call, tx *db.Tx) (SecretItem, error) {
+		s, err := f.secrets.Restore(tx, c.Vault, a, c.BaseURL()+"/secrets/"+a.Name)
+		return newVersion(c, s), err
 	})
-	return newVersion(c, s), err
 }
 
 // decodeBase64 takes base64url or base64, padded or not, as clients send all four.

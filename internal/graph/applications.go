@@ -102,12 +102,10 @@ type NewApplication struct {
 }
 
 func (f *face) createApplication(ctx context.Context, c *operation.Call, in NewApplication) (Application, error) {
-	var a identity.Application
-	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
-		a, err = f.store.CreateApplication(tx, in.DisplayName)
-		return err
+	return operation.Change(ctx, c, func(_ *operation.Call, tx *db.Tx) (Application, error) {
+		a, err := f.store.CreateApplication(tx, in.DisplayName)
+		return newApplication(a, nil), err
 	})
-	return newApplication(a, nil), err
 }
 
 // withCredentials reads an application's credentials and makes its wire form.

@@ -59,12 +59,10 @@ func (f *face) createGroup(ctx context.Context, c *operation.Call, in NewGroup) 
 	if in.MailEnabled || in.SecurityEnabled != nil && !*in.SecurityEnabled {
 		return Group{}, apierr.BadRequest("Request_BadRequest", "Want a security group: mailEnabled false and securityEnabled true.")
 	}
-	var p identity.Principal
-	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
-		p, err = f.store.CreateGroup(tx, in.DisplayName)
-		return err
+	return operation.Change(ctx, c, func(_ *operation.Call, tx *db.Tx) (Group, error) {
+		p, err := f.store.CreateGroup(tx, in.DisplayName)
+		return newGroup(p), err
 	})
-	return newGroup(p), err
 }
 
 func (f *face) listGroups(ctx context.Context, c *operation.Call, _ operation.None) (List[Group], error) {

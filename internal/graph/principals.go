@@ -63,12 +63,10 @@ type NewServicePrincipal struct {
 }
 
 func (f *face) createServicePrincipal(ctx context.Context, c *operation.Call, in NewServicePrincipal) (ServicePrincipal, error) {
-	var p identity.Principal
-	err := c.Update(ctx, func(c *operation.Call, tx *db.Tx) (err error) {
-		p, err = f.store.CreateServicePrincipal(tx, in.AppID)
-		return err
+	return operation.Change(ctx, c, func(_ *operation.Call, tx *db.Tx) (ServicePrincipal, error) {
+		p, err := f.store.CreateServicePrincipal(tx, in.AppID)
+		return f.newServicePrincipal(p), err
 	})
-	return f.newServicePrincipal(p), err
 }
 
 func isServicePrincipal(p identity.Principal) bool {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"strongroom/internal/apierr"
@@ -191,6 +192,22 @@ func (c *Call) Update(ctx context.Context, fn func(*Call, *db.Tx) error) error {
 	}
 	c.committed = err == nil
 	return err
+}
+
+// Change is Update for an operation that answers with what fn returns: with the value of the last try, and
+// with none where it failed, since a try may go on behind a caller whose time is over.
+func Change[T any](ctx context.Context, c *Call, fn func(*Call, *db.Tx) (T, error)) (T, error) {
+	var last atomic.Pointer[T]
+	err := c.Update(ctx, func(c *Call, tx *db.Tx) error {
+		v, err := fn(c, tx)
+		last.Store(&v)
+		return err
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return *last.Load(), nil
 }
 
 // Require asks for one more right, known only now that the body is read.

@@ -77,9 +77,9 @@ var seeds = []seed{
 	},
 	{
 		name: "one request makes two versions", file: "internal/dataplane/secrets.go", want: double, long: true,
-		old: "\t\ts, err = f.secrets.Set(tx, c.Vault, n, version, d)\n",
-		new: "\t\tif _, err = f.secrets.Set(tx, c.Vault, n, secrets.NewVersion(), d); err != nil {\n\t\t\treturn err\n\t\t}\n" +
-			"\t\ts, err = f.secrets.Set(tx, c.Vault, n, version, d)\n",
+		old: "\t\ts, err := f.secrets.Set(tx, c.Vault, n, version, d)\n",
+		new: "\t\tif _, err := f.secrets.Set(tx, c.Vault, n, secrets.NewVersion(), d); err != nil {\n\t\t\treturn SecretBundle{}, err\n\t\t}\n" +
+			"\t\ts, err := f.secrets.Set(tx, c.Vault, n, version, d)\n",
 	},
 }
 

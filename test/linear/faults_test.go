@@ -66,10 +66,10 @@ var faults = []fault{
 	if locks := mergeLocks(batch); err == nil && len(locks) > 0 && locks[0][0] == 'v' && sabotage.Is("blind-retry") && sabotage.Seldom() {
 		err = d.commit(batch)
 	}`},
-		{"internal/dataplane/secrets.go", `		s, err = f.secrets.Set(tx, c.Vault, n, version, d)`, `		if sabotage.Is("blind-retry") {
+		{"internal/dataplane/secrets.go", `		s, err := f.secrets.Set(tx, c.Vault, n, version, d)`, `		if sabotage.Is("blind-retry") {
 			version = secrets.NewVersion()
 		}
-		s, err = f.secrets.Set(tx, c.Vault, n, version, d)`},
+		s, err := f.secrets.Set(tx, c.Vault, n, version, d)`},
 	}},
 	{"latest-by-clock", 1, "the latest version is the one with the latest time", []edit{{
 		"internal/secrets/read.go", `	rows, err := s.rows(tx, vaultID, q, vaultID, strings.ToLower(name), strings.ToLower(version))`,
