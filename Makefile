@@ -50,8 +50,9 @@ long: deps build
 fuzz:
 	@scripts/fuzz
 
-# Writes the generated documents: configuration and API reference.
+# Writes what is generated: the schemas, and the references of the configuration and the API.
 generate:
+	@go test -count=1 ./internal/db -run TestSchemaIsCurrent -update
 	@go test -count=1 ./internal/config -run TestReferenceIsCurrent -update
 	@go test -count=1 ./internal/server -run TestAPIReferenceIsCurrent -update
 

@@ -40,3 +40,6 @@ func (d *DB) IndexRevision(set string) int64 {
 	}
 	return 0
 }
+
+// Schema is what the database has, as ProveSchema compares it.
+func (t *Tx) Schema() ([]string, error) { return t.schema() }

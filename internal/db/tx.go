@@ -209,6 +209,21 @@ func (t *Tx) SetMeta(key, value string) error {
 	return nil
 }
 
+// ProveMeta proves all rows of the meta table that are ours alone to write.
+func (t *Tx) ProveMeta() error {
+	var keys []string
+	err := t.Query(func(row Scanner) error {
+		var key string
+		err := row.Scan(&key)
+		keys = append(keys, key)
+		return err
+	}, `SELECT key FROM meta ORDER BY key`)
+	for i := 0; err == nil && i < len(keys); i++ {
+		_, err = t.Meta(keys[i])
+	}
+	return err
+}
+
 // IsUnique says whether err is the database's refusal of a duplicate key.
 func IsUnique(err error) bool { return isUniqueSQLite(err) || isUniquePostgreSQL(err) }
 

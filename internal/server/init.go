@@ -69,7 +69,7 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 		if _, err := readDeployment(tx); !errors.Is(err, errNotInitialised) {
 			return errors.Join(errors.New("another process initialised the database meanwhile"), err)
 		}
-		if err := dep.store(tx); err != nil {
+		if err := errors.Join(dep.store(tx), tx.SealSchema()); err != nil {
 			return err
 		}
 		if o.TestClock {

@@ -15,7 +15,7 @@ import (
 
 // all are the attacks on either engine.
 func all() []attack {
-	return slices.Concat(secretAttacks, vaultAttacks, authorisationAttacks, journalAttacks, systemAttacks, rollbacks)
+	return slices.Concat(secretAttacks, vaultAttacks, authorisationAttacks, journalAttacks, systemAttacks, schemaAttacks, rollbacks)
 }
 
 func TestSQLite(t *testing.T) {

@@ -88,6 +88,37 @@ var systemAttacks = []attack{
 	},
 }
 
+// schemaAttacks change what the tables are, not what is in them.
+var schemaAttacks = []attack{
+	{
+		name: "a unique index that keeps entries out of the log", alsoPostgreSQL: true,
+		sql:  `CREATE UNIQUE INDEX few ON journal (tenant_id) WHERE committed_us > 4000000000000000`,
+		asks: []ask{readDB}, where: "schema", found: "few ON journal",
+	},
+	{
+		name: "drop the index that makes an assignment unique", alsoPostgreSQL: true,
+		sql:  `DROP INDEX role_assignments_principal`,
+		asks: []ask{readDB}, where: "schema", found: "role_assignments_principal",
+	},
+	{
+		name: "a table in which one right takes the place of another",
+		sql: `ALTER TABLE group_members RENAME TO real_members;
+			CREATE TABLE group_members (tenant_id TEXT, group_id TEXT, member_id TEXT, created_us INTEGER, row_mac BLOB, PRIMARY KEY (group_id) ON CONFLICT REPLACE);
+			INSERT INTO group_members SELECT * FROM real_members`,
+		asks: []ask{stealDB}, where: "schema", found: "group_members",
+	},
+	{
+		name: "a column that was not there", alsoPostgreSQL: true,
+		sql:  `ALTER TABLE secrets ADD COLUMN more TEXT`,
+		asks: []ask{readDB}, where: "schema", found: "secrets",
+	},
+	{
+		name: "a table that loses its rows with vaults", alsoPostgreSQL: true,
+		sql:  `CREATE TABLE theirs (id TEXT REFERENCES vaults (vault_id) ON DELETE CASCADE)`,
+		asks: []ask{readDB}, where: "schema", found: "foreign key",
+	},
+}
+
 // otherIdentity makes an identity of another name the one that is given out to who asks for none:
 // its right is that of the retired principal.
 func otherIdentity(p *place) {
@@ -153,6 +184,21 @@ var postgresAttacks = []attack{
 	{
 		name: "turn the database's clock back, so that an expired credential holds again", alsoPostgreSQL: true, stopped: true,
 		do: turnClockBack, asks: []ask{{who: "as expired", target: "target/secrets/db"}},
+	},
+	{
+		name: "a table whose rows count as assignments", alsoPostgreSQL: true,
+		sql:  `CREATE TABLE more () INHERITS (role_assignments)`,
+		asks: []ask{readDB}, where: "schema", found: "inherited by more",
+	},
+	{
+		name: "row security that hides the log", alsoPostgreSQL: true,
+		sql:  `ALTER TABLE journal ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`,
+		asks: []ask{readDB}, where: "schema", found: "row security",
+	},
+	{
+		name: "a log that a crash of the database empties", alsoPostgreSQL: true,
+		sql:  `ALTER TABLE journal SET UNLOGGED`,
+		asks: []ask{readDB}, where: "schema", found: "table kind r u",
 	},
 }
 

@@ -1,0 +1,163 @@
+package db
+
+import (
+	"embed"
+	"fmt"
+	"slices"
+	"strings"
+
+	"strongroom/internal/envelope"
+)
+
+// schemas are what this release's migrations make of an empty database of each engine, a line for
+// each table, column, constraint and index, under the table's name. A test writes the files anew (make
+// generate) and holds them against both engines.
+//
+//go:embed schema
+var schemas embed.FS
+
+func (d *DB) schemaOfRelease() string {
+	b, err := schemas.ReadFile("schema/" + string(d.engine.name) + ".txt")
+	if err != nil {
+		panic("internal/db: the schema of " + string(d.engine.name) + " is not in the binary")
+	}
+	return string(b)
+}
+
+// metaSchema is the key under which a release that has migrated keeps the schema that it has made, for
+// the release before: during a rolling restart that one proves what it cannot know itself.
+func (d *DB) metaSchema() string { return "schema_" + string(d.engine.name) }
+
+// SealSchema stores the schema of this release, if the database has it and it is not stored yet.
+func (t *Tx) SealSchema() error {
+	version, err := t.SchemaVersion()
+	if err != nil || version != SchemaVersion() {
+		return err
+	}
+	// Whatever stands there is overwritten, also what somebody else has put there.
+	text := t.db.schemaOfRelease()
+	if sealed, err := t.Meta(t.db.metaSchema()); err == nil && sealed == text {
+		return nil
+	}
+	return t.SetMeta(t.db.metaSchema(), text)
+}
+
+// ProveSchema refuses a database whose tables are not as the migrations have made them: a constraint
+// that drops rows, a column that answers by itself, a trigger or a view act behind our statements. Tables
+// of others are nobody's business, as long as nothing in them refers to ours.
+func (t *Tx) ProveSchema() error {
+	version, err := t.SchemaVersion()
+	if err != nil {
+		return err
+	}
+	want := t.db.schemaOfRelease()
+	if version != SchemaVersion() {
+		if want, err = t.Meta(t.db.metaSchema()); err != nil {
+			return err
+		}
+		if want == "" {
+			return fmt.Errorf("the schema has version %d and no release has vouched for that: %w", version, envelope.ErrTampered)
+		}
+	}
+	live, err := t.schema()
+	if err != nil {
+		return err
+	}
+	return compareSchemas(strings.Split(strings.TrimSpace(want), "\n"), live)
+}
+
+// compareSchemas names the first line of either that the other lacks. Lines begin with their table; those
+// of tables that are not wanted are left out, but for what acts on others.
+func compareSchemas(want, live []string) error {
+	tables := map[string]bool{"*": true}
+	for _, line := range want {
+		table, _, _ := strings.Cut(line, " ")
+		tables[table] = true
+	}
+	for _, line := range live {
+		if table, what, _ := strings.Cut(line, " "); tables[table] && !slices.Contains(want, line) {
+			return fmt.Errorf("the schema of %s was changed, there is: %s: %w", table, what, envelope.ErrTampered)
+		}
+	}
+	for _, line := range want {
+		if table, what, _ := strings.Cut(line, " "); !slices.Contains(live, line) {
+			return fmt.Errorf("the schema of %s was changed, there is not: %s: %w", table, what, envelope.ErrTampered)
+		}
+	}
+	return nil
+}
+
+// schema lists what the database has, sorted. Views, rules and triggers stand under the table "*", and
+// so do keys by which other tables refer to any.
+func (t *Tx) schema() (lines []string, err error) {
+	q := schemaOfSQLite
+	if t.db.engine.name == PostgreSQL {
+		q = schemaOfPostgreSQL
+	}
+	err = t.Query(func(row Scanner) error {
+		var table, what string
+		err := row.Scan(&table, &what)
+		if !bookkeeping(table) {
+			lines = append(lines, table+" "+strings.Join(strings.Fields(what), " "))
+		}
+		return err
+	}, q)
+	if err != nil {
+		return nil, fmt.Errorf("look at the schema: %w", err)
+	}
+	slices.Sort(lines)
+	return lines, nil
+}
+
+// SQLite keeps the text that made a table or an index. The indexes of its own have none.
+const schemaOfSQLite = `
+	SELECT CASE WHEN type IN ('table', 'index') THEN tbl_name ELSE '*' END,
+		CASE WHEN type IN ('table', 'index') THEN COALESCE(sql, type || ' ' || name) ELSE type || ' ' || name END
+	FROM sqlite_master WHERE tbl_name <> 'sqlite_sequence'
+	UNION ALL
+	SELECT '*', 'foreign key of ' || m.name || ' to ' || f."table"
+	FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'`
+
+// PostgreSQL keeps the parts. NOT NULL stands with the column: it is a constraint of its own from
+// release 18 on.
+const schemaOfPostgreSQL = `
+	WITH tables AS (
+		SELECT c.* FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE n.nspname = current_schema()
+	)
+	SELECT relname::text, 'table kind ' || relkind::text || ' ' || relpersistence::text
+		|| CASE WHEN relrowsecurity OR relforcerowsecurity THEN ' with row security' ELSE '' END
+	FROM tables WHERE relkind IN ('r', 'p', 'f')
+	UNION ALL
+	SELECT '*', CASE relkind WHEN 'v' THEN 'view ' ELSE 'materialised view ' END || relname FROM tables WHERE relkind IN ('v', 'm')
+	UNION ALL
+	SELECT t.relname::text, 'column ' || a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod)
+		|| CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
+		|| CASE WHEN a.attgenerated <> '' THEN ' generated' ELSE '' END || CASE WHEN a.attidentity <> '' THEN ' identity' ELSE '' END
+		|| CASE WHEN a.attcollation NOT IN (0, y.typcollation) THEN ' collate ' || a.attcollation::text ELSE '' END
+		|| COALESCE(' default ' || pg_catalog.pg_get_expr(e.adbin, e.adrelid), '')
+	FROM tables t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+	JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+	LEFT JOIN pg_catalog.pg_attrdef e ON e.adrelid = t.oid AND e.adnum = a.attnum
+	WHERE t.relkind IN ('r', 'p', 'f')
+	UNION ALL
+	SELECT t.relname::text, 'constraint ' || o.conname || ' ' || pg_catalog.pg_get_constraintdef(o.oid)
+	FROM tables t JOIN pg_catalog.pg_constraint o ON o.conrelid = t.oid WHERE o.contype NOT IN ('n', 'f')
+	UNION ALL
+	SELECT '*', 'foreign key ' || o.conname || ' of ' || o.conrelid::pg_catalog.regclass || ' to ' || t.relname
+	FROM tables t JOIN pg_catalog.pg_constraint o ON o.confrelid = t.oid WHERE o.contype = 'f'
+	UNION ALL
+	SELECT t.relname::text, pg_catalog.replace(pg_catalog.pg_get_indexdef(i.indexrelid), ' ON ' || pg_catalog.quote_ident(current_schema()) || '.', ' ON ')
+		|| CASE WHEN i.indisvalid THEN '' ELSE ' not valid' END
+	FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
+	UNION ALL
+	SELECT t.relname::text, 'inherited by ' || h.inhrelid::pg_catalog.regclass
+	FROM tables t JOIN pg_catalog.pg_inherits h ON h.inhparent = t.oid WHERE t.relkind IN ('r', 'p', 'f')
+	UNION ALL
+	SELECT t.relname::text, 'inherits ' || h.inhparent::pg_catalog.regclass
+	FROM tables t JOIN pg_catalog.pg_inherits h ON h.inhrelid = t.oid WHERE t.relkind IN ('r', 'p', 'f')
+	UNION ALL
+	SELECT '*', 'rule ' || r.rulename || ' on ' || r.tablename FROM pg_catalog.pg_rules r WHERE r.schemaname = current_schema()
+	UNION ALL
+	SELECT '*', 'trigger ' || g.tgname || ' on ' || t.relname
+	FROM tables t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal`

@@ -1,0 +1,128 @@
+package db_test
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"strongroom/internal/db"
+	"strongroom/internal/db/dbtest"
+	"strongroom/internal/envelope"
+)
+
+var generate = flag.Bool("update", false, "write the schemas anew")
+
+// TestSchemaIsCurrent holds the schemas in the binary to what the migrations make.
+func TestSchemaIsCurrent(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		file := "schema/" + string(d.Engine()) + ".txt"
+		var lines []string
+		view(t, d, func(tx *db.Tx) (err error) {
+			lines, err = tx.Schema()
+			return err
+		})
+		want := strings.Join(lines, "\n") + "\n"
+		if *generate {
+			if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(file); err != nil || string(got) != want {
+			t.Errorf("%s is not what the migrations make (%v); run \"make generate\"", file, err)
+		}
+	})
+}
+
+func TestChangedSchema(t *testing.T) {
+	const none = "" // nothing is found
+	for _, c := range []struct{ name, sqlite, postgreSQL, found string }{
+		{"as it was made", `SELECT 1`, `SELECT 1`, none},
+		{"a table of somebody else", `CREATE TABLE theirs (secret TEXT PRIMARY KEY)`, `CREATE TABLE theirs (secret TEXT PRIMARY KEY)`, none},
+		{"statistics", `ANALYZE`, `ANALYZE`, none},
+		{
+			"a unique index that drops rows", `CREATE UNIQUE INDEX few ON journal (entries)`, `CREATE UNIQUE INDEX few ON journal (entries)`,
+			"schema of journal was changed, there is: CREATE UNIQUE INDEX few",
+		},
+		{"an index less", `DROP INDEX journal_position`, `DROP INDEX journal_position`, "INDEX journal_position"},
+		{
+			"a table that takes the place of rows", `DROP TABLE events; CREATE TABLE events (event_id TEXT UNIQUE ON CONFLICT IGNORE, tenant_id, vault_id, type, subject, data, created_us)`,
+			`ALTER TABLE events ADD CHECK (length(data) < 1)`, "schema of events was changed",
+		},
+		{"a column more", `ALTER TABLE secrets ADD COLUMN x TEXT DEFAULT 'y'`, `ALTER TABLE secrets ADD COLUMN x TEXT DEFAULT 'y'`, "schema of secrets was changed"},
+		{
+			"a view in the place of a table", `ALTER TABLE vaults RENAME TO theirs; CREATE VIEW vaults AS SELECT * FROM theirs`,
+			`ALTER TABLE vaults RENAME TO theirs; CREATE VIEW vaults AS SELECT * FROM theirs`, "view vaults",
+		},
+		{
+			"a key that refers to ours", `CREATE TABLE theirs (id TEXT REFERENCES vaults (vault_id) ON DELETE CASCADE)`,
+			`CREATE TABLE theirs (id TEXT REFERENCES vaults (vault_id) ON DELETE CASCADE)`, "foreign key",
+		},
+		{
+			"a trigger", `CREATE TRIGGER eat AFTER INSERT ON journal BEGIN DELETE FROM journal; END`,
+			`CREATE FUNCTION eat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER eat BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION eat()`,
+			"trigger eat",
+		},
+		{"a rule", "", `CREATE RULE eat AS ON INSERT TO journal DO INSTEAD NOTHING`, "rule eat on journal"},
+		{"another type", "", `ALTER TABLE journal ALTER COLUMN entries TYPE smallint`, "column entries smallint"},
+		{"null where it was not", "", `ALTER TABLE journal ALTER COLUMN row_mac DROP NOT NULL`, "column row_mac bytea"},
+		{"a table that a crash empties", "", `ALTER TABLE journal SET UNLOGGED`, "table kind r u"},
+		{"row security", "", `ALTER TABLE role_assignments ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`, "row security"},
+		{"rows of a child", "", `CREATE TABLE theirs () INHERITS (role_assignments)`, "inherited by theirs"},
+		{"a generated column", "", `ALTER TABLE events DROP COLUMN data, ADD COLUMN data text GENERATED ALWAYS AS (subject) STORED`, "generated"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dbtest.EachOptions(t, func(t *testing.T, o db.Options) {
+				q := c.postgreSQL
+				if o.Engine == db.SQLite {
+					q = c.sqlite
+				}
+				if q == "" {
+					t.Skip("this engine has nothing of the kind")
+				}
+				d := dbtest.Open(t, o)
+				exec(t, raw(t, o), q)
+				expectSchema(t, d, c.found)
+			})
+		})
+	}
+}
+
+// expectSchema proves the schema and wants a finding with a text in it, or none.
+func expectSchema(t *testing.T, d *db.DB, found string) {
+	t.Helper()
+	err := d.View(t.Context(), (*db.Tx).ProveSchema)
+	if found == "" && err != nil {
+		t.Errorf("got %v, want no finding", err)
+	}
+	if found != "" && (!errors.Is(err, envelope.ErrTampered) || !strings.Contains(err.Error(), found)) {
+		t.Errorf("got %v, want a finding with %q", err, found)
+	}
+}
+
+// TestNewerSchema is this release on the schema of the next, during a rolling restart.
+func TestNewerSchema(t *testing.T) {
+	dbtest.EachOptions(t, func(t *testing.T, o db.Options) {
+		d, r := dbtest.Open(t, o), raw(t, o)
+		newer := `INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, $1)`
+		t.Run("nobody vouches for it", func(t *testing.T) {
+			exec(t, r, newer, true)
+			expectSchema(t, d, "version 99")
+			update(t, d, (*db.Tx).SealSchema) // knows no such schema
+			expectSchema(t, d, "version 99")
+		})
+		t.Run("the next release vouches for it", func(t *testing.T) {
+			exec(t, r, `DELETE FROM goose_db_version WHERE version_id = 99`)
+			update(t, d, (*db.Tx).SealSchema)
+			exec(t, r, newer, true)
+			expectSchema(t, d, "")
+			exec(t, r, `CREATE UNIQUE INDEX few ON journal (entries)`)
+			expectSchema(t, d, "INDEX few")
+		})
+		t.Run("somebody else vouches for it", func(t *testing.T) {
+			exec(t, r, `UPDATE meta SET value = 'journal CREATE UNIQUE INDEX few ON journal (entries)' WHERE key = $1`, "schema_"+string(o.Engine))
+			expectSchema(t, d, "meta")
+		})
+	})
+}
