@@ -93,7 +93,7 @@ type Options struct {
 	Path        string // SQLite: the file
 	URL         string // PostgreSQL: the connection string
 	Connections int    // for reads; zero means 16
-	Create      bool   // run migrations; without it an empty database is refused
+	Create      bool   // make the database where there is none, and run migrations
 	// OnCommit is told of every commit, for metrics: the number of jobs and journal records in
 	// it, how long it took, and whether it failed; one without records has stored nothing of callers. It
 	// must not block. May be nil.
@@ -134,10 +134,33 @@ type DB struct {
 
 // Open opens the database, migrates it if asked to, and starts the committer. A database whose
 // least_reader is above ReaderLevel was written by a newer release and is refused.
-func Open(ctx context.Context, o Options) (*DB, error) { return open(ctx, o, nil) }
+func Open(ctx context.Context, o Options) (*DB, error) { return open(ctx, o, o.Create, nil) }
+
+// ErrNone is in the chain of an error when there is no database, or none of ours.
+var ErrNone = errors.New("there is no database of Strongroom")
+
+// OpenExisting opens and migrates a database that is there already, when look has seen it and has
+// returned nil: until then nothing is done to it. Only View can be used meanwhile, and it finds the
+// schema of whichever release was here last.
+func OpenExisting(ctx context.Context, o Options, look func(*DB) error) (*DB, error) {
+	o.Create = false
+	return open(ctx, o, true, func(d *DB) error {
+		exists, err := hasMeta(ctx, d)
+		if err == nil && !exists {
+			err = ErrNone
+		}
+		if err == nil {
+			err = d.findTestClock(ctx)
+		}
+		if err == nil {
+			err = look(d)
+		}
+		return err
+	})
+}
 
 // open is Open with a look at the database before anything is done to it.
-func open(ctx context.Context, o Options, look func(*DB) error) (*DB, error) {
+func open(ctx context.Context, o Options, migrates bool, look func(*DB) error) (*DB, error) {
 	eng, err := openEngine(o)
 	if err != nil {
 		return nil, err
@@ -152,13 +175,7 @@ func open(ctx context.Context, o Options, look func(*DB) error) (*DB, error) {
 	if d.makeRoom == nil {
 		d.makeRoom = func() bool { return false }
 	}
-	if look != nil {
-		err = look(d)
-	}
-	if err == nil {
-		err = d.prepare(ctx, o.Create)
-	}
-	if err != nil {
+	if err := d.prepare(ctx, migrates, look); err != nil {
 		d.closePools()
 		return nil, err
 	}
@@ -166,8 +183,8 @@ func open(ctx context.Context, o Options, look func(*DB) error) (*DB, error) {
 	return d, nil
 }
 
-// prepare migrates and reads what the committer needs to know.
-func (d *DB) prepare(ctx context.Context, create bool) error {
+// prepare looks, migrates, and reads what the committer needs to know.
+func (d *DB) prepare(ctx context.Context, migrates bool, look func(*DB) error) error {
 	if d.engine.name == PostgreSQL {
 		if err := checkDurable(ctx, d); err != nil {
 			return err
@@ -176,7 +193,12 @@ func (d *DB) prepare(ctx context.Context, create bool) error {
 	if err := checkReader(ctx, d); err != nil {
 		return err
 	}
-	if create {
+	if look != nil {
+		if err := look(d); err != nil {
+			return err
+		}
+	}
+	if migrates {
 		if err := migrate(ctx, d); err != nil {
 			return err
 		}

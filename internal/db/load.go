@@ -16,7 +16,7 @@ var ErrNotEmpty = errors.New("the database is not empty")
 // empty. One that holds anything is refused before anything is done to it; what is there is named.
 func OpenEmpty(ctx context.Context, o Options) (*DB, error) {
 	o.Create = true
-	return open(ctx, o, func(d *DB) error { return checkEmpty(ctx, d) })
+	return open(ctx, o, true, func(d *DB) error { return checkEmpty(ctx, d) })
 }
 
 func checkEmpty(ctx context.Context, d *DB) error {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ const (
 	sqliteFull          = 13
 	sqliteIOErrShmSize  = 10 | 19<<8 // the index of the write-ahead log could not grow
 	sqliteCantOpen      = 14
+	sqliteNotADatabase  = 26
 	sqliteUniquePrimary = 1555
 	sqliteUnique        = 2067
 )
@@ -49,7 +51,11 @@ const (
 // waits for one.
 func openSQLite(o Options) (engine, error) {
 	if !o.Create {
-		if _, err := os.Stat(o.Path); err != nil {
+		_, err := os.Stat(o.Path)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: %w", ErrNone, err)
+		}
+		if err != nil {
 			return engine{}, fmt.Errorf("open the database: %w", err)
 		}
 	}
@@ -78,6 +84,9 @@ func openSQLite(o Options) (engine, error) {
 	checkpoints.SetMaxOpenConns(1)
 	// The first connection turns the file into WAL mode before a reader meets it.
 	if err := writes.Ping(); err != nil {
+		if se, ok := errors.AsType[*sqlite.Error](err); ok && se.Code() == sqliteNotADatabase {
+			err = errors.New("the file is no database of SQLite: set database.path to the one that is meant, or put a dump back (strongroom restore --from)")
+		}
 		err = errors.Join(err, writes.Close(), reads.Close(), checkpoints.Close(), release())
 		return engine{}, fmt.Errorf("open the database %q: %w", o.Path, err)
 	}

@@ -1,9 +1,11 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -43,6 +45,7 @@ type app struct {
 	counter    *audit.Counter
 	identity   *identity.Store
 	roots      *rootKeys
+	ring       *envelope.Ring
 	pipeline   *operation.Pipeline
 	scheduler  *schedule.Scheduler
 	faces      map[resource.FaceName]*operation.Table
@@ -72,19 +75,37 @@ func newApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
 	return a, nil
 }
 
+// openApp looks at the database and opens the keys before it makes or changes anything: a start with
+// the wrong folder or the wrong root key leaves no trace.
 func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err error) {
-	if err := makeDataDir(o.Config); err != nil {
-		return nil, err
-	}
 	a = &app{config: o.Config, version: o.Version, log: log, families: o.Config.Families(), metrics: newMetrics(), counter: &audit.Counter{}}
-	// Migrations run at every start, so that a node of a new release brings its schema; a database
-	// that was never initialised is refused right after.
-	if err := a.openBallast(); err != nil {
-		return nil, err
+	had := a.hasBallast()
+	if had { // on a full disk it has to make room for opening
+		if err := a.openBallast(); err != nil {
+			return nil, err
+		}
 	}
-	a.db, err = openWith(ctx, o.Config, db.Options{
-		Create: true, OnCommit: a.onCommit, MakeRoom: a.ballast.GiveUp, IsShort: a.ballast.IsShort,
-	}, db.Open)
+	// Migrations run at every start, so that a node of a new release brings its schema.
+	more := db.Options{
+		OnCommit: a.onCommit,
+		MakeRoom: func() bool { return a.ballast.GiveUp() },
+		IsShort:  func() bool { return a.ballast.IsShort() },
+	}
+	a.db, err = openWith(ctx, o.Config, more, func(ctx context.Context, options db.Options) (*db.DB, error) {
+		return db.OpenExisting(ctx, options, func(d *db.DB) error {
+			err := a.look(ctx, d)
+			if err == nil {
+				err = makeDataDir(o.Config)
+			}
+			if err == nil && !had {
+				err = a.openBallast()
+			}
+			return err
+		})
+	})
+	if errors.Is(err, db.ErrNone) {
+		return nil, cmp.Or(checkUnserved(o.Config), errNotInitialised)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -95,6 +116,26 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 	return a, nil
 }
 
+// look reads whose database it is, and opens its keys.
+func (a *app) look(ctx context.Context, d *db.DB) error {
+	err := d.View(ctx, func(tx *db.Tx) (err error) {
+		a.deployment, err = readDeployment(tx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	a.roots = &rootKeys{config: a.config, db: d, keys: envelope.NewRootKeys()}
+	err = a.roots.read(a.deployment.passphrase)
+	if err == nil {
+		a.ring, err = keyring.Open(ctx, d, a.roots.keys, a.deployment.id)
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, envelope.ErrWrongRootKey) {
+		err = fmt.Errorf("%w; to mend it, %s", err, mendRootKey(a.config, a.deployment))
+	}
+	return err
+}
+
 // onCommit is the database's OnCommit.
 func (a *app) onCommit(jobs, records int, took time.Duration, err error) {
 	a.metrics.commit(jobs, records, took, err)
@@ -103,23 +144,9 @@ func (a *app) onCommit(jobs, records int, took time.Duration, err error) {
 	}
 }
 
-// build opens the keys and makes stores, faces and pipeline.
+// build makes stores, faces and pipeline.
 func (a *app) build(ctx context.Context) error {
-	err := a.db.View(ctx, func(tx *db.Tx) (err error) {
-		a.deployment, err = readDeployment(tx)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	a.roots = &rootKeys{config: a.config, db: a.db, keys: envelope.NewRootKeys()}
-	if err := a.roots.read(a.deployment.passphrase); err != nil {
-		return err
-	}
-	ring, err := keyring.Open(ctx, a.db, a.roots.keys, a.deployment.id)
-	if err != nil {
-		return err
-	}
+	ring := a.ring
 	a.db.Bind(a.deployment.tenant, ring)
 	if err := a.proveDeployment(ctx); err != nil {
 		return err

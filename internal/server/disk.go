@@ -8,8 +8,13 @@ import (
 	"strongroom/internal/db"
 )
 
-// openBallast finds or makes the ballast, before the database is opened: on a full disk that may take
-// the room which the ballast gives up. On PostgreSQL the disk is not ours to care for.
+// hasBallast says whether the file is there, of whatever size.
+func (a *app) hasBallast() bool {
+	path, _ := a.config.Database.Ballast()
+	return path != "" && exists(path)
+}
+
+// openBallast finds or makes the ballast. On PostgreSQL the disk is not ours to care for.
 func (a *app) openBallast() (err error) {
 	path, size := a.config.Database.Ballast()
 	if path == "" {

@@ -73,15 +73,8 @@ func checkListeners(cfg config.Config) (out []Finding) {
 		c.Close()
 		running = true
 	}
-	for _, l := range []struct{ key, address string }{
-		{"listen", cfg.Listen},
-		{"metrics_listen", cfg.MetricsListen},
-		{"identity_listen", cfg.IdentityListen},
-		{"debug_listen", cfg.DebugListen},
-	} {
-		if l.address != config.Off {
-			out = append(out, checkListener(l.key, l.address, running))
-		}
+	for _, at := range addresses(cfg) {
+		out = append(out, checkListener(at.key, at.address, running))
 	}
 	return out
 }

@@ -27,10 +27,15 @@ type InitReport struct {
 // the last commit, Init can be run again: it uses the key file that is there.
 func Init(ctx context.Context, o Options) (InitReport, error) {
 	cfg := o.Config
+	if hasNoFile(cfg) {
+		if err := checkUnserved(cfg); err != nil {
+			return InitReport{}, err
+		}
+	}
 	if err := makeDataDir(cfg); err != nil {
 		return InitReport{}, err
 	}
-	d, err := openDatabase(ctx, cfg, true)
+	d, err := openWith(ctx, cfg, db.Options{Create: true}, db.Open)
 	if err != nil {
 		return InitReport{}, err
 	}
@@ -101,10 +106,6 @@ func checkUnserved(cfg config.Config) error {
 	return err
 }
 
-func openDatabase(ctx context.Context, cfg config.Config, create bool) (*db.DB, error) {
-	return openWith(ctx, cfg, db.Options{Create: create}, db.Open)
-}
-
 // openWith opens the database of the configuration with what is added to that, by db.Open or db.Peek.
 func openWith(ctx context.Context, cfg config.Config, o db.Options, open func(context.Context, db.Options) (*db.DB, error)) (*db.DB, error) {
 	at, err := databaseOptions(cfg)
@@ -125,12 +126,19 @@ func databaseOptions(cfg config.Config) (o db.Options, err error) {
 	return o, err
 }
 
+// hasNoFile says whether the database is a file that does not exist.
+func hasNoFile(cfg config.Config) bool {
+	return cfg.Database.Engine == string(db.SQLite) && !exists(cfg.Database.Path)
+}
+
 // newDevApp is newApp, after init where dev has not been started before.
 func newDevApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
-	if o.Config.Database.Engine != string(db.SQLite) || exists(o.Config.Database.Path) {
-		if a, err := newApp(ctx, o, log); !errors.Is(err, errNotInitialised) {
-			return a, err
-		}
+	a, err := newApp(ctx, o, log)
+	if !errors.Is(err, errNotInitialised) {
+		return a, err
+	}
+	if err := checkFree(o.Config); err != nil { // or a deployment would be made that cannot be served
+		return nil, err
 	}
 	if _, err := Init(ctx, o); err != nil {
 		return nil, err

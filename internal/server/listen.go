@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"strongroom/internal/config"
@@ -73,6 +74,33 @@ func (a *app) listen() (out []listener, err error) {
 		return out, err
 	}
 	return out, os.Chmod(a.config.Socket, 0o600)
+}
+
+// checkFree refuses addresses that are not free, before anything is made for a server that could not
+// serve there.
+func checkFree(cfg config.Config) error {
+	for _, at := range addresses(cfg) {
+		l, err := net.Listen("tcp", at.address)
+		if err != nil {
+			return fmt.Errorf("%s: %w", at.key, err)
+		}
+		l.Close()
+	}
+	return nil
+}
+
+// An address is where a listener is, and the setting that says so.
+type address struct{ key, address string }
+
+// addresses are those that the configuration has a TCP listener at.
+func addresses(cfg config.Config) []address {
+	all := []address{
+		{"listen", cfg.Listen},
+		{"metrics_listen", cfg.MetricsListen},
+		{"identity_listen", cfg.IdentityListen},
+		{"debug_listen", cfg.DebugListen},
+	}
+	return slices.DeleteFunc(all, func(a address) bool { return a.address == config.Off })
 }
 
 // spareFiles are open files that are no client's: the database's, the listeners', certificates.

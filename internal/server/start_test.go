@@ -3,11 +3,15 @@ package server
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -161,4 +165,87 @@ func copyFile(t *testing.T, from, to string) {
 		t.Fatal(err)
 	}
 	write(t, to, string(b))
+}
+
+// TestRefusedStartLeavesNothing looks at the folders before and after.
+func TestRefusedStartLeavesNothing(t *testing.T) {
+	here := testConfig(t)
+	startApp(t, here).close()
+	there := testConfig(t)
+	startApp(t, there).close()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, c := range []struct {
+		name   string
+		change func(*config.Config)
+		start  func(config.Config) error
+		want   string
+	}{
+		{"nothing there", func(c *config.Config) { *c = testConfig(t) }, start, "strongroom init"},
+		{"the root key of another deployment", func(c *config.Config) { c.RootKey.File = there.RootKey.File }, start, "set root_key.file to this deployment's key"},
+		{"no root key", func(c *config.Config) { c.RootKey.File += ".gone" }, start, "root_key.file"},
+		{"dev on a port that is taken", func(c *config.Config) {
+			*c = testConfig(t)
+			c.MetricsListen = taken.Addr().String()
+		}, startDev, "metrics_listen"},
+		{"the database is lost", func(c *config.Config) {
+			if err := os.Remove(c.Database.Path); err != nil {
+				t.Fatal(err)
+			}
+			write(t, progressFile(*c), `{"deployment":"7d1ad2c5-4b1c-4d0e-8a35-0d6d0a0f8f11","revisions":{},"position":1}`)
+		}, start, "its database is gone"},
+		{"a database that is none", func(c *config.Config) {
+			*c = testConfig(t)
+			if err := os.Mkdir(c.DataDir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			write(t, c.Database.Path, strings.Repeat("no database ", 1000))
+		}, start, "set database.path"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := here
+			c.change(&cfg)
+			before := listing(t, filepath.Dir(cfg.DataDir))
+			if err := c.start(cfg); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want an error with %q", err, c.want)
+			}
+			if after := listing(t, filepath.Dir(cfg.DataDir)); !slices.Equal(before, after) {
+				t.Errorf("before there was %q, after there is %q", before, after)
+			}
+		})
+	}
+}
+
+func startDev(cfg config.Config) error {
+	a, err := newDevApp(context.Background(), Options{Config: cfg, Dev: true, Stderr: io.Discard}, slog.New(slog.DiscardHandler))
+	if err == nil {
+		a.close()
+	}
+	return err
+}
+
+// listing names all files and folders below one, with their sizes, but for lock files.
+func listing(t *testing.T, folder string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(path, ".lock") {
+			return nil // it names the last process that held the database
+		}
+		info, err := d.Info()
+		if err == nil && !d.IsDir() {
+			path = fmt.Sprintf("%s (%d bytes)", path, info.Size())
+		}
+		out = append(out, path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
