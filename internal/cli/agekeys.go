@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"filippo.io/age"
@@ -87,9 +86,9 @@ func parseRecipient(text string) (age.Recipient, error) {
 }
 
 func readKeyFile(name, what string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := openFile(name, what)
 	if err != nil {
-		return nil, fmt.Errorf("read the %s: %w", what, err)
+		return nil, err
 	}
 	defer f.Close()
 	return readAll(f, what, maxKeyFile)

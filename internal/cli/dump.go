@@ -68,8 +68,11 @@ func (c *call) dump() error {
 	return c.showDump(name, header, end)
 }
 
-func (c *call) fetchDump(cl *client, out io.Writer, recipients []age.Recipient) (dump.Header, dump.Trailer, error) {
+func (c *call) fetchDump(cl *client, out *dumpFile, recipients []age.Recipient) (dump.Header, dump.Trailer, error) {
 	sealed, err := age.Encrypt(out, recipients...)
+	if out.failed != nil {
+		return dump.Header{}, dump.Trailer{}, out.failed
+	}
 	if err != nil {
 		return dump.Header{}, dump.Trailer{}, usage(recipientHint, "these recipients do not go together: %w", err)
 	}
@@ -164,8 +167,16 @@ func (c *call) showDump(name string, h dump.Header, end dump.Trailer) error {
 // A dumpFile is where a dump goes: a file that gets its name when it is whole, or standard output.
 type dumpFile struct {
 	io.Writer
-	file *os.File // nil for standard output
-	name string
+	file   *os.File // nil for standard output
+	name   string
+	failed error // of the first write that did
+}
+
+func (d *dumpFile) Write(b []byte) (n int, err error) {
+	if n, err = d.Writer.Write(b); err != nil && d.failed == nil {
+		d.failed = failed("want room and a reader to the end", "write the dump: %w", err)
+	}
+	return n, d.failed
 }
 
 func (c *call) newDumpFile(name string) (*dumpFile, error) {
@@ -180,9 +191,9 @@ func (c *call) newDumpFile(name string) (*dumpFile, error) {
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".part-*") // O_EXCL, 0600
 	if err != nil {
-		return nil, fmt.Errorf("make the dump: %w", err)
+		return nil, failed(fileHint(name, err), "make the dump: %w", err)
 	}
-	return &dumpFile{f, f, name}, nil
+	return &dumpFile{Writer: f, file: f, name: name}, nil
 }
 
 func mustNotExist(name string) error {

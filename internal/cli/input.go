@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,9 +24,9 @@ const maxBackup = 48 << 20
 // terminal it asks for it and does not show it.
 func (c *call) readValue(what string, limit int) ([]byte, error) {
 	if name := c.text("file"); name != "" {
-		f, err := os.Open(name)
+		f, err := openFile(name, what)
 		if err != nil {
-			return nil, fmt.Errorf("read the %s: %w", what, err)
+			return nil, err
 		}
 		defer f.Close()
 		return readAll(f, what, limit)
@@ -33,6 +35,30 @@ func (c *call) readValue(what string, limit int) ([]byte, error) {
 		return c.prompt(f, what)
 	}
 	return readAll(c.in, what, limit)
+}
+
+// openFile opens a file that a flag names.
+func openFile(name, what string) (*os.File, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, failed(fileHint(name, err), "read the %s: %w", what, err)
+	}
+	return f, nil
+}
+
+// fileHint is what to do about a file that cannot be opened or made.
+func fileHint(name string, err error) string {
+	folder := filepath.Dir(name)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return "run it as a user who may: ls -l " + shellQuote(folder)
+	case !errors.Is(err, fs.ErrNotExist):
+		return ""
+	}
+	if _, err := os.Stat(folder); err != nil {
+		return "there is no folder " + shellQuote(folder)
+	}
+	return "what is there: ls " + shellQuote(folder)
 }
 
 func readAll(r io.Reader, what string, limit int) ([]byte, error) {

@@ -39,8 +39,6 @@ func (a *app) restoreSpec() spec {
 	}
 }
 
-const confirmHint = "look at what is restored first, then: strongroom restore --confirm"
-
 // restore fills an empty database from a dump, or takes the state of the database as the right one,
 // or both.
 func (c *call) restore() error {
@@ -49,7 +47,7 @@ func (c *call) restore() error {
 	case c.text("from") == "" && (c.given("from") || c.given("identity")):
 		return usage("", "want the dump, or -, with --from")
 	case c.text("from") == "" && !confirm:
-		return usage(confirmHint, "nothing was done: want --from with a dump, or --confirm")
+		return usage("look at what is restored first, then: "+c.confirmation(), "nothing was done: want --from with a dump, or --confirm")
 	}
 	o, err := c.serverOptions()
 	if err != nil {
@@ -101,18 +99,14 @@ func (c *call) restoreDump(o server.Options, confirm bool) error {
 	}
 	if !confirm {
 		c.say("restored and proven; no server starts on it before it is confirmed")
-		c.say("hint: compare, then: strongroom restore --confirm")
+		c.say("hint: compare, then: %s", c.confirmation())
 	}
 	return c.showRestored(report)
 }
 
 func (c *call) openDump() (io.ReadCloser, error) {
 	if c.text("from") != "-" {
-		f, err := os.Open(c.text("from"))
-		if err != nil {
-			return nil, fmt.Errorf("read the dump: %w", err)
-		}
-		return f, nil
+		return openFile(c.text("from"), "dump")
 	}
 	if f, ok := c.in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return nil, usage("", "--from -: standard input is a terminal; want a pipe or a file")

@@ -124,7 +124,12 @@ func (c *call) changeRootKey() error {
 			return err
 		}
 	}
-	c.say("done; keep the old key as long as you keep dumps from before, then: strongroom root-key remove")
+	c.say("done; keep the old key as long as you keep dumps from before")
+	for _, item := range keys.Value {
+		if row, err := rootKeyView.row(item); err == nil && row[0] != keys.Wrapping {
+			c.say("hint: then, on every node: strongroom root-key remove --file FILE --id %s", row[0])
+		}
+	}
 	return c.showList(rootKeyView, keys.Value)
 }
 

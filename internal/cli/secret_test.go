@@ -164,5 +164,6 @@ func TestValueFromFile(t *testing.T) {
 	check(t, s.ask(t, "from input", "secret", "set", "db", "--vault", "v", "--file", file), result{0, bundleText, ""})
 	diff(t, "requests", s.take(), []string{"PUT " + data + `/secrets/db?api-version=7.6 {"value":"from file"}`})
 	check(t, s.ask(t, "", "secret", "set", "db", "--vault", "v", "--file", file+"x"),
-		result{1, "", "strongroom: read the value: open " + file + "x: no such file or directory\n"})
+		result{1, "", "strongroom: read the value: open " + file + "x: no such file or directory\n" +
+			"strongroom: hint: what is there: ls '" + filepath.Dir(file) + "'\n"})
 }

@@ -3,9 +3,11 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"strconv"
+	"syscall"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -101,6 +103,9 @@ func (c *call) options(defaults config.Config, given map[string]string) (server.
 	cfg, notes, err := config.Load(config.Options{
 		File: c.text("config"), Environ: c.environ, Others: otherVariables, Flags: flags, Defaults: defaults,
 	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return server.Options{}, failed(fileHint(c.text("config"), err), "%w", err)
+	}
 	if err != nil {
 		return server.Options{}, err
 	}
@@ -129,7 +134,7 @@ func (c *call) dev() error {
 		return err
 	}
 	o.Dev, o.TestClock = true, c.text("test-clock") == "true"
-	return server.Run(c.ctx, o, func(r server.Ready) { fmt.Fprint(c.out, welcome(r, c.text("data-dir"))) })
+	return c.serving(server.Run(c.ctx, o, func(r server.Ready) { fmt.Fprint(c.out, welcome(r, c.text("data-dir"))) }))
 }
 
 // devDefaults are the settings of dev. The host names that curl resolves carry the port of the
@@ -203,12 +208,40 @@ func (c *call) serve() error {
 		return err
 	}
 	if o.Config.Log.Format == "json" { // a collector reads it, and the log says the same
-		return server.Run(c.ctx, o, func(server.Ready) {})
+		return c.serving(server.Run(c.ctx, o, func(server.Ready) {}))
 	}
 	for _, note := range o.Notes {
 		c.say("%s", note)
 	}
-	return server.Run(c.ctx, o, func(r server.Ready) { c.say("serving; management at %s", r.ManagementURL) })
+	return c.serving(server.Run(c.ctx, o, func(r server.Ready) { c.say("serving; management at %s", r.ManagementURL) }))
+}
+
+// serving adds to the end of a server what an operator types next.
+func (c *call) serving(err error) error {
+	switch {
+	case errors.Is(err, server.ErrUnconfirmed):
+		return failed(c.confirmation(), "%w", err)
+	case errors.Is(err, syscall.EADDRINUSE):
+		return failed("stop what listens there, or set another address: --set listen=127.0.0.1:9443, and the like", "%w", err)
+	case errors.Is(err, syscall.EACCES):
+		return failed("run it as a user who may, or set another path or a port from 1024 on", "%w", err)
+	}
+	return err
+}
+
+// confirmation is the command that confirms the state of the server that this call has named.
+func (c *call) confirmation() string {
+	command := "strongroom restore --confirm"
+	for _, flag := range []string{"config", "data-dir"} {
+		if c.text(flag) != "" {
+			command += " --" + flag + " " + shellQuote(c.text(flag))
+		}
+	}
+	sets, _ := c.flags.GetStringArray("set")
+	for _, set := range sets {
+		command += " --set " + shellQuote(set)
+	}
+	return command
 }
 
 // doctor prints what it found, the bad with how to mend it.

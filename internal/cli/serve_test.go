@@ -32,7 +32,7 @@ func TestServerUsage(t *testing.T) {
 		{"dev --set log.level=debug --set log.level=info", 2, "strongroom: --set: \"log.level\" is given twice\n"},
 		{"dev --set s3cret", 2, "strongroom: --set: want name=value\n"},
 		{"serve --set listn=x --set log.level=loud", 1, "strongroom: flag: listn: no such key\nstrongroom: flag: log.level: want debug or info or warn or error, found \"loud\"\n"},
-		{"serve --config absent.yaml", 1, "strongroom: read configuration: open absent.yaml: no such file or directory\n"},
+		{"serve --config absent.yaml", 1, "strongroom: read configuration: open absent.yaml: no such file or directory\nstrongroom: hint: what is there: ls '.'\n"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			check(t, run(t, "", strings.Fields(tt.args)...), result{tt.code, "", tt.errs})

@@ -154,9 +154,8 @@ func (a *app) build(ctx context.Context) error {
 	if err := a.openTLS(); err != nil {
 		return err
 	}
-	if f := checkTLS(a.config, time.Now()); !f.OK {
-		a.log.LogAttrs(ctx, slog.LevelWarn, "clients may refuse the certificate", slog.String("found", f.Found), slog.String("to_mend", f.Mend))
-	}
+	a.warn(ctx, "clients may refuse the certificate", checkTLS(a.config, time.Now()))
+	a.warn(ctx, "others may change what the server rests on", checkDataDir(a.config))
 	tenant := a.deployment.tenant
 	st := newStores(a.config, ring, tenant)
 	st.secrets.Watch(a.db)
@@ -203,6 +202,13 @@ func (a *app) build(ctx context.Context) error {
 	}
 	a.scheduler.DataPlane, a.scheduler.Management = a.faces[resource.Vault], a.faces[resource.Management]
 	return nil
+}
+
+// warn logs a finding of the doctor that does not keep the server from starting.
+func (a *app) warn(ctx context.Context, what string, f Finding) {
+	if !f.OK {
+		a.log.LogAttrs(ctx, slog.LevelWarn, what, slog.String("found", f.Found), slog.String("to_mend", f.Mend))
+	}
 }
 
 // stores are what holds the rules about each kind of row.

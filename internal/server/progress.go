@@ -57,8 +57,8 @@ func (a *app) checkProgress(ctx context.Context) error {
 		return err
 	}
 	if had.Deployment != now.Deployment {
-		return fmt.Errorf("this node has served the deployment %s, and the database is of %s. Put the right database back; if this one is meant, say so: strongroom restore --confirm",
-			had.Deployment, now.Deployment)
+		return fmt.Errorf("this node has served the deployment %s, and the database is of %s. Put the right database back, or, if this one is meant, confirm it: %w",
+			had.Deployment, now.Deployment, ErrUnconfirmed)
 	}
 	if err := a.checkVaults(ctx, had.Vaults); err != nil {
 		return err
@@ -68,8 +68,8 @@ func (a *app) checkProgress(ctx context.Context) error {
 		return nil
 	}
 	return fmt.Errorf("the database lies behind what this node has seen: revision %d of authorisation, %d of the directory and %d audit entries, but there were %d, %d and %d. "+
-		"Somebody has put an old state in its place. If that was you, with a dump or a backup, say so: strongroom restore --confirm",
-		now.Authorisation, now.Directory, now.Entries, had.Authorisation, had.Directory, had.Entries)
+		"Somebody has put an old state in its place. If that was you, with a dump or a backup, confirm it: %w",
+		now.Authorisation, now.Directory, now.Entries, had.Authorisation, had.Directory, had.Entries, ErrUnconfirmed)
 }
 
 // loadProgress reads what this node has seen; nothing where it is new, or has not served yet.
@@ -82,7 +82,7 @@ func loadProgress(cfg config.Config) (had Progress, found bool, err error) {
 		err = json.Unmarshal(b, &had)
 	}
 	if err != nil {
-		return had, false, fmt.Errorf("read how far the database had come, from %s: %w. If the database is as it should be, say so: strongroom restore --confirm", progressFile(cfg), err)
+		return had, false, fmt.Errorf("read how far the database had come, from %s: %w. If the database is as it should be, confirm it: %w", progressFile(cfg), err, ErrUnconfirmed)
 	}
 	return had, true, nil
 }
@@ -98,7 +98,7 @@ func (a *app) checkVaults(ctx context.Context, had map[string]int64) error {
 			}
 			if now != 0 && now < number {
 				return fmt.Errorf("the database lies behind what this node has seen: revision %d of %s, but there was %d. "+
-					"Somebody has put an old state in its place. If that was you, say so: strongroom restore --confirm", now, scope, number)
+					"Somebody has put an old state in its place. If that was you, confirm it: %w", now, scope, number, ErrUnconfirmed)
 			}
 		}
 		return nil

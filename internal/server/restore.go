@@ -17,6 +17,10 @@ import (
 	"strongroom/internal/envelope"
 )
 
+// ErrUnconfirmed is in the chain of an error when the database is served as soon as an operator says
+// that it is the right one, by ConfirmRestore.
+var ErrUnconfirmed = errors.New("nobody has confirmed that this database is the one that is meant")
+
 // metaRestored stands in the database from the restore of a dump until an operator confirms it, and
 // says which dump it was. A server does not start while it is there.
 const metaRestored = "restored_unconfirmed"
@@ -313,8 +317,7 @@ func (a *app) checkRestored(ctx context.Context) error {
 	return a.db.View(ctx, func(tx *db.Tx) error {
 		from, err := tx.Meta(metaRestored)
 		if err == nil && from != "" {
-			err = fmt.Errorf("the database was restored from %s, and nobody has confirmed that this was meant. "+
-				"Look at what the restore compared, then say so: strongroom restore --confirm", from)
+			err = fmt.Errorf("the database was restored from %s. Look at what the restore compared, then confirm it: %w", from, ErrUnconfirmed)
 		}
 		return err
 	})

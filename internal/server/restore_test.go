@@ -87,7 +87,7 @@ func TestRestore(t *testing.T) {
 			t.Errorf("the report has %d figures and says %q, want %d and sqlite", len(report.Compared), report.Header.Engine, 3+len(db.Tables()))
 		}
 		o := Options{Config: cfg, Stderr: io.Discard, Version: "test"}
-		if a, err := newApp(t.Context(), o, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "strongroom restore --confirm") {
+		if a, err := newApp(t.Context(), o, slog.New(slog.DiscardHandler)); err == nil || !errors.Is(err, ErrUnconfirmed) {
 			t.Fatalf("start unconfirmed: %v, %v, want what to type", a, err)
 		}
 		if _, err := restore(t, cfg, d.bytes); !errors.Is(err, db.ErrNotEmpty) || !strings.Contains(err.Error(), "secret_versions (3)") {

@@ -327,8 +327,9 @@ func fullDisk(t *testing.T, d *deployment) {
 	cmd := newCommand(t, "dump", "--socket", d.Socket(), "--to", "-", "--recipient", newPair(t).recipient)
 	var errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = full, &errs
-	if err := cmd.Run(); err == nil || !strings.Contains(errs.String(), "no space left on device") {
-		t.Errorf("a full disk: got %v and %q, want that there is no space", err, errs.String())
+	err = cmd.Run()
+	if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "no space left on device") || strings.Contains(errs.String(), "recipient") {
+		t.Errorf("a full disk: got %v and %q, want exit code 1, and that there is no space", err, errs.String())
 	}
 }
 
