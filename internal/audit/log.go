@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"math"
 
 	"strongroom/internal/db"
 )
@@ -71,20 +72,25 @@ func addPlaced(tx *db.Tx, limit int) (rows int, err error) {
 func placeWaiting(tx *db.Tx, limit int) (rows int, err error) {
 	const q = `
 		SELECT commit_id, tenant_id, committed_us, entries, records, row_mac FROM journal
-		WHERE position IS NULL
+		WHERE position IS NULL AND (committed_us, commit_id) > ($1, $2)
 		ORDER BY committed_us, commit_id
-		LIMIT $1`
+		LIMIT $3`
 	var waiting []row
-	err = tx.Query(func(s db.Scanner) error {
-		var r row
-		err := s.Scan(&r.id, &r.tenant, &r.committed, &r.entries, &r.records, &r.mac)
-		if err == nil && r.prove(tx) == nil { // a forged one stays without a number; ProveEntries names it
-			waiting = append(waiting, r)
+	last := row{committed: math.MinInt64}
+	for found := limit; found == limit && len(waiting) < limit; {
+		found = 0
+		err := tx.Query(func(s db.Scanner) error {
+			var r row
+			err := s.Scan(&r.id, &r.tenant, &r.committed, &r.entries, &r.records, &r.mac)
+			last, found = r, found+1
+			if err == nil && len(waiting) < limit && r.prove(tx) == nil { // a forged one stays without a number; ProveEntries names it
+				waiting = append(waiting, r)
+			}
+			return err
+		}, q, last.committed, last.id, limit)
+		if err != nil {
+			return 0, fmt.Errorf("find entries without a position: %w", err)
 		}
-		return err
-	}, q, limit)
-	if err != nil {
-		return 0, fmt.Errorf("find entries without a position: %w", err)
 	}
 	for _, r := range waiting {
 		position, mac, err := tx.Place(r.entries, r.mac)

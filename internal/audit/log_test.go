@@ -272,3 +272,25 @@ func TestRowsAreChangedBeforeTheyAreNumbered(t *testing.T) {
 		})
 	}
 }
+
+// Rows that somebody else has put in front of all that wait do not hold up the others.
+func TestForgedRowsDoNotHoldUpNumbering(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		err := d.Update(t.Context(), nil, func(tx *db.Tx) error {
+			record := Entry{Operation: "ours"}.Encode()
+			err := insertJournal(tx, "ours", 20, append([]byte{byte(len(record))}, record...))
+			const forged = `INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac) VALUES ($1, '', $2, 1, $3, $3)`
+			for i := 0; err == nil && i < 2*numberAtOnce+1; i++ {
+				_, err = tx.Exec(forged, fmt.Sprintf("%04d", i), i/10, []byte{1})
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		number(t, d)
+		if got := readAll(t, d, 10); !slices.Equal(got, []string{"ours"}) {
+			t.Errorf("the log has %q, want ours alone", got)
+		}
+	})
+}
