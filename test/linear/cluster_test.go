@@ -161,7 +161,12 @@ func (c *cluster) play(seed uint64, d disturbance, length time.Duration) (wrong 
 	c.t.Helper()
 	c.made++
 	h := newHistory(fmt.Sprintf("h%d", c.made), names)
-	actors, err := c.newApps(h.prefix)
+	var actors []*app
+	var err error
+	served.Poll(10*time.Second, func() bool { // connections that the history before has cut fail once each
+		actors, err = c.newApps(h.prefix)
+		return err == nil
+	})
 	if err != nil {
 		return "prepare a history: " + err.Error()
 	}

@@ -150,5 +150,13 @@ var faults = []fault{
 		return err
 	}
 	return t.hold(scopes)`,
+	}, {
+		// A commit that gathers no more than one job has seldom more than one row to lock.
+		"internal/db/committer.go", `	batch := []*job{first}
+`, `	if sabotage.Is("lock-order") {
+		sabotage.Dawdle()
+	}
+	batch := []*job{first}
+`,
 	}}},
 }
