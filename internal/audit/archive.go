@@ -54,16 +54,15 @@ func (a *Archive) Close(ctx context.Context, d *db.DB) error {
 
 // closeOne writes one segment if one is due.
 func (a *Archive) closeOne(ctx context.Context, d *db.DB) (closed bool, err error) {
-	var index segment.Index
-	var digest []byte
+	var due segment.Index
 	err = d.View(ctx, func(tx *db.Tx) (err error) {
-		due, err := a.due(tx)
-		if err != nil || due.Last < due.First {
-			return err
-		}
-		index, digest, err = a.write(tx, due)
+		due, err = a.due(tx)
 		return err
 	})
+	if err != nil || due.Last < due.First {
+		return false, err
+	}
+	index, digest, err := a.write(ctx, d, due)
 	if err != nil || digest == nil {
 		return false, err
 	}
@@ -105,7 +104,7 @@ func (a *Archive) due(tx *db.Tx) (segment.Index, error) {
 
 // write writes the file of a range, of whole rows of the journal, the last of which may end before
 // due.Last: rows that are not settled stay.
-func (a *Archive) write(tx *db.Tx, due segment.Index) (index segment.Index, digest []byte, err error) {
+func (a *Archive) write(ctx context.Context, d *db.DB, due segment.Index) (index segment.Index, digest []byte, err error) {
 	if err := os.MkdirAll(a.Folder, 0o700); err != nil {
 		return index, nil, fmt.Errorf("make the folder of audit segments: %w", err)
 	}
@@ -123,10 +122,13 @@ func (a *Archive) write(tx *db.Tx, due segment.Index) (index segment.Index, dige
 	defer os.Remove(f.Name()) // after the rename there is nothing of that name
 	w, err := segment.NewWriter(f, due)
 	if err == nil {
-		err = addRows(tx, w, due, tx.Now.Add(-settled).UnixMicro())
+		err = addRows(ctx, d, w, due)
 	}
 	if err == nil {
-		index, digest, err = w.Close(tx.Ring(), tx.Micros())
+		err = d.View(ctx, func(tx *db.Tx) (err error) {
+			index, digest, err = w.Close(tx.Ring(), tx.Micros())
+			return err
+		})
 	}
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return index, nil, fmt.Errorf("write an audit segment from position %d on: %w", due.First, err)
@@ -140,14 +142,48 @@ func (a *Archive) write(tx *db.Tx, due segment.Index) (index segment.Index, dige
 	return index, digest, nil
 }
 
+// addAtOnce bounds the rows that one snapshot reads, so that none is held for long. Rows that have
+// their place do not change.
+const addAtOnce = 1000
+
 // addRows proves the rows of a range and adds their records.
-func addRows(tx *db.Tx, w *segment.Writer, due segment.Index, settledUs int64) error {
-	next, full := due.First, false
+func addRows(ctx context.Context, d *db.DB, w *segment.Writer, due segment.Index) error {
+	for next, more := due.First, true; more; {
+		began := time.Now()
+		err := d.View(ctx, func(tx *db.Tx) (err error) {
+			next, more, err = addSome(tx, w, next, due.Last)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := rest(ctx, began); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rest is as long as the work was: half of a processor is left to who waits for an answer.
+func rest(ctx context.Context, began time.Time) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(time.Since(began)):
+		return nil
+	}
+}
+
+// addSome adds rows from a position on, and says where to go on, if anywhere.
+func addSome(tx *db.Tx, w *segment.Writer, from, last int64) (next int64, more bool, err error) {
 	const q = `
 		SELECT position, commit_id, tenant_id, committed_us, entries, records, row_mac, position_mac FROM journal
 		WHERE position >= $1 AND position <= $2
-		ORDER BY position`
-	return tx.Query(func(s db.Scanner) error {
+		ORDER BY position
+		LIMIT $3`
+	next, rows, full := from, 0, false
+	settledUs := tx.Now.Add(-settled).UnixMicro()
+	err = tx.Query(func(s db.Scanner) error {
 		r, err := scanRow(s)
 		if err != nil || full {
 			return err
@@ -158,15 +194,16 @@ func addRows(tx *db.Tx, w *segment.Writer, due segment.Index, settledUs int64) e
 		if full = r.committed > settledUs; full {
 			return nil
 		}
-		next += r.entries
+		next, rows = next+r.entries, rows+1
 		return r.each(tx, func(_ int64, record []byte) error { return w.Add(record) })
-	}, q, due.First, due.Last)
+	}, q, from, last, addAtOnce)
+	return next, rows == addAtOnce && !full, err
 }
 
 // removeClosed removes from the journal what is in a segment.
 func (a *Archive) removeClosed(ctx context.Context, d *db.DB) error {
 	for {
-		removed := 0
+		began, removed := time.Now(), 0
 		err := d.Update(ctx, []string{db.AuditLog, db.Segments}, func(tx *db.Tx) error {
 			before, err := lastSegment(tx)
 			if err == nil {
@@ -175,6 +212,9 @@ func (a *Archive) removeClosed(ctx context.Context, d *db.DB) error {
 			return err
 		})
 		if err != nil || removed == 0 {
+			return err
+		}
+		if err := rest(ctx, began); err != nil {
 			return err
 		}
 	}

@@ -175,13 +175,14 @@ func checkChain(t testing.TB, a *Archive, d *db.DB) {
 func TestClosingIsInterrupted(t *testing.T) {
 	for name, until := range map[string]func(t testing.TB, a *Archive, d *db.DB){
 		"after the file": func(t testing.TB, a *Archive, d *db.DB) {
-			err := d.View(t.Context(), func(tx *db.Tx) error {
-				due, err := a.due(tx)
-				if err == nil {
-					_, _, err = a.write(tx, due)
-				}
+			var due segment.Index
+			err := d.View(t.Context(), func(tx *db.Tx) (err error) {
+				due, err = a.due(tx)
 				return err
 			})
+			if err == nil {
+				_, _, err = a.write(t.Context(), d, due)
+			}
 			if err != nil || len(a.files(t)) != 1 {
 				t.Errorf("write: %v, files %q", err, a.files(t))
 			}

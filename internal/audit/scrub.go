@@ -1,49 +1,121 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 
 	"strongroom/internal/db"
 	"strongroom/internal/envelope"
 )
 
-// Prove compares the places of all numbered entries with the digest of the log: that none is
-// missing, moved or put in. What the entries say is proven by who reads them. Those behind the last of
-// the set have their place alone to prove them.
+// placesAtOnce bounds the rows that one step of a proof of places reads.
+const placesAtOnce = 5000
+
+// Places is a proof, in steps, of the places of all numbered entries: that none is missing, moved or put
+// in, by comparison with the digest of the log. What the entries say is proven by who reads them. Those
+// behind the last of the set have their place alone to prove them. Each step may have a snapshot of its
+// own: what is added meanwhile is added up behind the rest, and when rows have left for a segment, the
+// proof begins anew. The zero value is one that has not begun.
+type Places struct {
+	began bool
+	start int64 // the position of the first row when it began; 0 where there was none
+	last  int64 // the position of the last row that was read; 0 where none was
+	next  int64 // the position behind it
+	sum   envelope.Digest
+
+	atOnce int // for tests; 0 means placesAtOnce
+}
+
+// Prove is a proof of places in one step.
 func Prove(tx *db.Tx) error {
+	var p Places
+	for {
+		if done, err := p.Step(tx); done || err != nil {
+			return err
+		}
+	}
+}
+
+// Step reads some rows more and says whether that were all.
+func (p *Places) Step(tx *db.Tx) (done bool, err error) {
+	if done, err = p.step(tx); err != nil {
+		err = fmt.Errorf("prove the audit log: %w", err)
+	}
+	return done, err
+}
+
+func (p *Places) step(tx *db.Tx) (done bool, err error) {
 	last, err := Last(tx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	closed, err := lastSegment(tx)
-	if err != nil {
-		return err
+	if err := p.begin(tx); err != nil {
+		return false, err
 	}
+	limit := cmp.Or(p.atOnce, placesAtOnce)
+	const q = `
+		SELECT position, entries, row_mac, position_mac FROM journal
+		WHERE position >= $1
+		ORDER BY position
+		LIMIT $2`
 	var macs [][]byte
-	next := closed.last + 1 // at most: what has just left may still be here
-	first := true
-	const q = `SELECT position, entries, row_mac, position_mac FROM journal WHERE position IS NOT NULL ORDER BY position`
+	read := *p    // of what is in the set
+	end := p.next // of all
+	rows, again := 0, p.last > 0
 	err = tx.Query(func(s db.Scanner) error {
 		var r row
 		if err := s.Scan(&r.position, &r.entries, &r.mac, &r.placeMAC); err != nil {
 			return err
 		}
-		if r.position != next && (!first || r.position > next) {
-			return fmt.Errorf("position %d follows %d: %w", r.position, next-1, envelope.ErrTampered)
+		if again && r.position == p.last { // read before; another of its position is not
+			again = false
+			return nil
 		}
-		next, first = r.position+r.entries, false
-		if r.position <= last {
+		if rows++; r.position != end || r.entries < 1 {
+			return fmt.Errorf("position %d, of %d entries, follows %d: %w", r.position, r.entries, end-1, envelope.ErrTampered)
+		}
+		if end = r.position + r.entries; r.position <= last {
 			macs = append(macs, r.placeMAC)
+			read.last, read.next = r.position, end
 		}
 		return r.provePlace(tx)
-	}, q)
-	if err == nil && next <= last {
-		err = fmt.Errorf("the log ends at position %d and had %d: %w", next-1, last, envelope.ErrTampered)
+	}, q, cmp.Or(p.last, p.next), limit+1)
+	if err == nil {
+		read.sum, err = tx.AddUp(db.AuditLog, p.sum, macs)
 	}
 	if err != nil {
-		return fmt.Errorf("prove the audit log: %w", err)
+		return false, err
 	}
-	return tx.ProveSum(db.AuditLog, macs)
+	full := rows >= limit && read.last > p.last // there may be another row of the last position
+	*p = read
+	switch {
+	case p.next > last && !full:
+		return true, tx.ProveSum(db.AuditLog, p.sum)
+	case !full:
+		return false, fmt.Errorf("the log ends at position %d and had %d: %w", p.next-1, last, envelope.ErrTampered)
+	}
+	return false, nil
+}
+
+// begin looks where the log begins in the database: at most behind the last segment, since what has just
+// left may still be here.
+func (p *Places) begin(tx *db.Tx) error {
+	closed, err := lastSegment(tx)
+	if err != nil {
+		return err
+	}
+	var start int64
+	if err := tx.QueryRow(`SELECT COALESCE(MIN(position), 0) FROM journal WHERE position IS NOT NULL`).Scan(&start); err != nil {
+		return fmt.Errorf("find the first entry: %w", err)
+	}
+	if p.began && p.start == start {
+		return nil
+	}
+	*p = Places{began: true, start: start, next: closed.last + 1, atOnce: p.atOnce}
+	if 0 < start && start < p.next {
+		p.next = start
+	}
+	return nil
 }
 
 // ProveEntries proves what the entries of at most limit numbered rows say, from a position on, and of

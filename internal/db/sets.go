@@ -239,21 +239,35 @@ func (t *Tx) ProvePart(set string, part int) error {
 	return nil
 }
 
-// ProveSum compares rows that the caller has read, given by their MACs, with the digest of a set
-// that has one part and no sealed table.
-func (t *Tx) ProveSum(set string, macs [][]byte) error {
-	r, err := t.read(set)
-	if err != nil {
-		return err
+// AddUp adds rows that the caller has read, given by their MACs, to a sum for ProveSum. The first sum is
+// nil. The set has one part and no sealed table.
+func (t *Tx) AddUp(set string, sum envelope.Digest, macs [][]byte) (envelope.Digest, error) {
+	if sum == nil {
+		digest, err := t.digestOf(set)
+		if err != nil {
+			return nil, err
+		}
+		sum = digest.Empty()
 	}
-	if r.digest == nil {
-		r.digest = t.db.ring.NewDigest(1)
-	}
-	sum, err := t.db.ring.Fold(r.digest.Empty(), 0, nil, macs)
-	if err == nil && !sum.Equal(r.digest) {
+	return t.db.ring.Fold(sum, 0, nil, macs)
+}
+
+// ProveSum compares a sum of AddUp with the digest of the set.
+func (t *Tx) ProveSum(set string, sum envelope.Digest) error {
+	digest, err := t.digestOf(set)
+	if err == nil && !sum.Equal(digest) {
 		err = t.tampered(set, "its rows are not those of its digest")
 	}
 	return err
+}
+
+// digestOf is the digest of a set of one part, which may not have been stored yet.
+func (t *Tx) digestOf(set string) (envelope.Digest, error) {
+	r, err := t.read(set)
+	if err == nil && r.digest == nil {
+		r.digest = t.db.ring.NewDigest(1)
+	}
+	return r.digest, err
 }
 
 // sumUp reads the rows of a part and makes its index, with the digest that they have.

@@ -97,7 +97,7 @@ func (s *Scheduler) common(entries func(*db.Tx) error) []proof {
 	return []proof{
 		whole("authorisation", s.proveAuthorisation),
 		whole("directory", s.proveDirectory),
-		whole("audit log", audit.Prove),
+		{"audit log", new(audit.Places).Step},
 		whole("audit segments", audit.ProveSegments),
 		whole("audit log", entries),
 		whole("schema", func(tx *db.Tx) error { return tx.ProveSchema() }),
