@@ -103,7 +103,7 @@ func (c *call) options(defaults config.Config, given map[string]string) (server.
 	cfg, notes, err := config.Load(config.Options{
 		File: c.text("config"), Environ: c.environ, Others: otherVariables, Flags: flags, Defaults: defaults,
 	})
-	if errors.Is(err, fs.ErrNotExist) {
+	if c.text("config") != "" && errors.Is(err, fs.ErrNotExist) {
 		return server.Options{}, failed(fileHint(c.text("config"), err), "%w", err)
 	}
 	if err != nil {

@@ -76,6 +76,7 @@ func openSQLite(o Options) (engine, error) {
 	const always = "busy_timeout(2000)&_pragma=foreign_keys(1)&_pragma=secure_delete(1)"
 	writes := sqliteDB(path, always+"&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=wal_autocheckpoint(0)&_txlock=immediate")
 	writes.SetMaxOpenConns(2) // one writes, the other parses a text that is new while the first is at work
+	// Half of what SQLite keeps of its own accord: the system has the pages as well, and there are many readers.
 	reads := sqliteDB(path, always+"&_pragma=query_only(1)&_pragma=cache_size(-1000)&_txlock=deferred")
 	reads.SetMaxOpenConns(o.connections())
 	reads.SetMaxIdleConns(o.connections())
