@@ -283,6 +283,9 @@ const (
 	guarded                   // a savepoint around each job
 )
 
+// errKeptToItself is the end of a job that went on after a statement had failed.
+var errKeptToItself = errors.New("a statement of the job had failed, and the job did not")
+
 // errUnguarded means that a batch has to be run again with savepoints.
 var errUnguarded = errors.New("a job failed after it had written")
 
@@ -411,17 +414,17 @@ func (d *DB) run(tx *Tx, j *job, how guarding) error {
 	}
 	tx.wrote, tx.broke = false, false
 	j.err = call(j.fn, tx)
+	if j.err == nil && tx.broke { // PostgreSQL lets nothing follow, so neither engine does
+		j.err = errKeptToItself
+	}
 	if j.err == nil && how == guarded {
-		if _, err := tx.Exec(`RELEASE SAVEPOINT job`); err != nil {
-			// PostgreSQL refuses to go on after a statement that failed, even one whose error the job
-			// has kept to itself.
-			j.err = fmt.Errorf("a statement of the job had failed: %w", err)
-		}
+		_, err := tx.Exec(`RELEASE SAVEPOINT job`)
+		return err
 	}
 	if d.engine.isConflict(j.err) || d.engine.isUnavailable(j.err) {
 		return j.err // the transaction is lost, and the batch with it
 	}
-	if how == unguarded && (tx.broke || j.err != nil && tx.wrote) {
+	if how == unguarded && j.err != nil && (tx.broke || tx.wrote) {
 		return errUnguarded
 	}
 	if j.err == nil {
