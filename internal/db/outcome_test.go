@@ -3,12 +3,8 @@ package db_test
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
-	"io"
 	"net"
-	"net/url"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,90 +13,41 @@ import (
 	"strongroom/internal/db/dbtest"
 )
 
-// A cutter stands between us and PostgreSQL and understands just enough of its protocol to see a
-// COMMIT go by. Once armed it cuts the connection at the next one, so that nobody hears how the
-// commit ended. Everything else passes.
+// A cutter stands between us and PostgreSQL and sees a COMMIT go by. Once armed it cuts the connection at
+// the next one, so that nobody hears how the commit ended. Everything else passes.
 type cutter struct {
-	listener net.Listener
-	server   string
-	armed    atomic.Bool
+	armed atomic.Bool
 	// commit says what to do with the cut COMMIT: it is called after the client has lost its
 	// connection, with that of the server, still open.
 	commit func(server net.Conn, message []byte)
-	wg     sync.WaitGroup
 }
 
 // newCutter returns the cutter and options that lead through it.
 func newCutter(t *testing.T, o db.Options, commit func(server net.Conn, message []byte)) (*cutter, db.Options) {
 	t.Helper()
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cutter{listener: l, server: u.Host, commit: commit}
-	c.wg.Go(c.serve)
-	t.Cleanup(func() { l.Close(); c.wg.Wait() })
-	u.Host = l.Addr().String()
-	o.URL = u.String()
+	c := &cutter{commit: commit}
+	o.URL = dbtest.NewProxy(t, o.URL, func(client, server net.Conn) dbtest.Passage { return cut{c, client, server} }, func() {})
 	return c, o
 }
 
-func (c *cutter) serve() {
-	for {
-		client, err := c.listener.Accept()
-		if err != nil {
-			return
-		}
-		c.wg.Go(func() { c.pass(client) })
-	}
+// A cut is a connection through a cutter.
+type cut struct {
+	*cutter
+	client, server net.Conn
 }
 
-func (c *cutter) pass(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", c.server)
-	if err != nil {
-		return
+var errCut = errors.New("cut")
+
+func (c cut) ToServer(message []byte, _ bool) ([]byte, error) {
+	if bytes.HasPrefix(message, []byte("Q")) && bytes.EqualFold(message[5:], []byte("commit\x00")) && c.armed.CompareAndSwap(true, false) {
+		c.client.Close()
+		c.commit(c.server, message)
+		return nil, errCut
 	}
-	defer server.Close()
-	c.wg.Go(func() {
-		io.Copy(client, server)
-		client.Close()
-	})
-	for first := true; ; first = false {
-		message, err := readMessage(client, first)
-		if err != nil {
-			return
-		}
-		if bytes.HasPrefix(message, []byte("Q")) && bytes.EqualFold(message[5:], []byte("commit\x00")) && c.armed.CompareAndSwap(true, false) {
-			client.Close()
-			c.commit(server, message)
-			return
-		}
-		if _, err := server.Write(message); err != nil {
-			return
-		}
-	}
+	return message, nil
 }
 
-// readMessage reads one message of the client: a type, which the first has not, a length that
-// counts itself, and the rest.
-func readMessage(r io.Reader, first bool) ([]byte, error) {
-	head := make([]byte, 5)
-	if first {
-		head = head[:4]
-	}
-	if _, err := io.ReadFull(r, head); err != nil {
-		return nil, err
-	}
-	n := int(binary.BigEndian.Uint32(head[len(head)-4:])) - 4
-	message := append(head, make([]byte, n)...)
-	_, err := io.ReadFull(r, message[len(head):])
-	return message, err
-}
+func (c cut) ToClient() {}
 
 // awaitProbe waits until some connection waits for another's transaction: the probe does, if it
 // asks while the commit in question is still open.

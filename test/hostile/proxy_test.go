@@ -6,13 +6,13 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"net"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"strongroom/internal/db/dbtest"
 )
 
 // What a proxy does to a database.
@@ -23,16 +23,12 @@ const (
 	cut            // connections end, and new ones are refused
 )
 
-// A proxy stands between the server and PostgreSQL and understands as much of its protocol as it
-// takes to make single statements fail (PostgreSQL manual, "Message Formats").
+// A proxy stands between the server and PostgreSQL and makes single statements fail.
 type proxy struct {
-	listener net.Listener
-	server   string
-	mode     atomic.Int32
-	every    atomic.Int64 // of so many statements one is refused
-	seen     atomic.Int64 // statements while refusing
-	refused  atomic.Int64
-	wg       sync.WaitGroup
+	mode    atomic.Int32
+	every   atomic.Int64 // of so many statements one is refused
+	seen    atomic.Int64 // statements while refusing
+	refused atomic.Int64
 
 	mu   sync.Mutex
 	open map[net.Conn]bool // guarded by mu
@@ -41,23 +37,8 @@ type proxy struct {
 // newProxy returns a proxy and the URL that leads through it.
 func newProxy(t *testing.T, postgresURL string) (*proxy, string) {
 	t.Helper()
-	u, err := url.Parse(postgresURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: l, server: u.Host, open: map[net.Conn]bool{}}
-	p.wg.Go(p.serve)
-	t.Cleanup(func() {
-		l.Close()
-		p.set(cut)
-		p.wg.Wait()
-	})
-	u.Host = l.Addr().String()
-	return p, u.String()
+	p := &proxy{open: map[net.Conn]bool{}}
+	return p, dbtest.NewProxy(t, postgresURL, p.passage, func() { p.set(cut) })
 }
 
 // set changes what the proxy does from now on.
@@ -73,59 +54,29 @@ func (p *proxy) set(mode int32) {
 	}
 }
 
-// keep remembers a connection, to cut it. It says no if connections are being cut.
-func (p *proxy) keep(c net.Conn) bool {
+// passage remembers the two connections, to cut them, unless connections are being cut.
+func (p *proxy) passage(client, server net.Conn) dbtest.Passage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.open[c] = true
-	return p.mode.Load() != cut
+	if p.mode.Load() == cut {
+		return nil
+	}
+	p.open[client], p.open[server] = true, true
+	return &passage{proxy: p}
 }
 
-func (p *proxy) serve() {
-	for {
-		client, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		p.wg.Go(func() { p.pass(client) })
-	}
+// A passage is one connection through the proxy.
+type passage struct {
+	*proxy
+	dropping bool // what belongs to a refused statement, up to its Sync
 }
 
-func (p *proxy) pass(client net.Conn) {
-	defer client.Close()
-	server, err := net.Dial("tcp", p.server)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	if !p.keep(client) || !p.keep(server) {
-		return
-	}
-	p.wg.Go(func() {
-		defer client.Close()
-		buffer := make([]byte, 64<<10)
-		for {
-			n, err := server.Read(buffer)
-			p.awaitPassage()
-			if _, failed := client.Write(buffer[:n]); failed != nil || err != nil {
-				return
-			}
-		}
-	})
-	dropping := false // what belongs to a refused statement, up to its Sync
-	for first := true; ; first = false {
-		message, err := readMessage(client, first)
-		if err != nil {
-			return
-		}
-		p.awaitPassage()
-		if message, dropping = p.judge(message, first, dropping); message == nil {
-			continue
-		}
-		if _, err := server.Write(message); err != nil {
-			return
-		}
-	}
+func (p *passage) ToClient() { p.awaitPassage() }
+
+func (p *passage) ToServer(message []byte, first bool) ([]byte, error) {
+	p.awaitPassage()
+	message, p.dropping = p.judge(message, first, p.dropping)
+	return message, nil
 }
 
 // awaitPassage holds bytes back while the proxy stalls.
@@ -177,20 +128,4 @@ func (p *proxy) failure() string {
 func query(sql string) []byte {
 	b := binary.BigEndian.AppendUint32([]byte{'Q'}, uint32(len(sql)+5))
 	return append(append(b, sql...), 0)
-}
-
-// readMessage reads one message of a client: a type, which the first has not, a length that counts
-// itself, and the rest.
-func readMessage(r io.Reader, first bool) ([]byte, error) {
-	head := make([]byte, 5)
-	if first {
-		head = head[:4]
-	}
-	if _, err := io.ReadFull(r, head); err != nil {
-		return nil, err
-	}
-	n := int(binary.BigEndian.Uint32(head[len(head)-4:])) - 4
-	message := append(head, make([]byte, n)...)
-	_, err := io.ReadFull(r, message[len(head):])
-	return message, err
 }
