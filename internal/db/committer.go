@@ -9,8 +9,6 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
-
-	"strongroom/internal/envelope"
 )
 
 const (
@@ -19,8 +17,6 @@ const (
 	maxBatch = 256
 	// batchTimeout bounds a whole batch, from BEGIN to the answer of COMMIT, where a network can be lost.
 	batchTimeout = 20 * time.Second
-	// probeFor is how long an unknown outcome is asked after.
-	probeFor = 15 * time.Second
 	// maxTries is how often a job that met a conflict is tried, and retryFor how long.
 	maxTries = 8
 	retryFor = 10 * time.Second
@@ -76,17 +72,8 @@ func (d *DB) Append(ctx context.Context, records ...[]byte) error {
 // dropped; one that began is seen through, since its commit is shared, but a caller whose time is over
 // is told that nobody knows.
 func (d *DB) submit(l *lane, j *job) error {
-	select {
-	case <-d.closing:
-		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
-	default:
-	}
-	select {
-	case l.jobs <- j:
-	case <-j.ctx.Done():
-		return j.tooLate()
-	case <-d.closing:
-		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	if err := d.queue(l, j); err != nil {
+		return err
 	}
 	select {
 	case err := <-j.done:
@@ -97,6 +84,27 @@ func (d *DB) submit(l *lane, j *job) error {
 		}
 	case <-d.stopped: // it was queued after the last worker had looked
 	}
+	return d.seeThrough(j)
+}
+
+func (d *DB) queue(l *lane, j *job) error {
+	select {
+	case <-d.closing:
+		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	default:
+	}
+	select {
+	case l.jobs <- j:
+		return nil
+	case <-j.ctx.Done():
+		return j.tooLate()
+	case <-d.closing:
+		return fmt.Errorf("%w: %w", ErrUnavailable, ErrClosed)
+	}
+}
+
+// seeThrough waits for the outcome of a job that has begun, or that nobody will begin.
+func (d *DB) seeThrough(j *job) error {
 	var over <-chan struct{} // of the time; who has only hung up need not be told
 	if errors.Is(j.ctx.Err(), context.DeadlineExceeded) {
 		over = j.ctx.Done()
@@ -365,29 +373,6 @@ func (d *DB) commitRecords(ctx context.Context, batch []*job) (records int, next
 	return len(tx.records), next, err
 }
 
-// arrived is nil if the row of a commit is there in spite of a duplicate.
-func (d *DB) arrived(ctx context.Context, id string, duplicate error) error {
-	stored, err := d.isStored(ctx, id)
-	if err == nil && stored {
-		return nil
-	}
-	return errors.Join(keptOut(duplicate), err)
-}
-
-// keptOut is the error of a journal row that is refused as a duplicate, which it is by no rule of ours:
-// its id is new.
-func keptOut(err error) error {
-	if !IsUnique(err) {
-		return err
-	}
-	return fmt.Errorf("an index that is not ours refuses the entries: %w: %w", envelope.ErrTampered, err)
-}
-
-// unavailable marks an error after which certainly nothing was changed.
-func unavailable(doing string, err error) error {
-	return fmt.Errorf("%w: %s: %w", ErrUnavailable, doing, err)
-}
-
 func mergeLocks(batch []*job) []string {
 	var locks []string
 	for _, j := range batch {
@@ -459,48 +444,4 @@ func (t *Tx) mark() (undo func()) {
 		t.records, t.next = t.records[:records], next
 		t.revisions, t.base, t.changes = revisions, base, changes
 	}
-}
-
-// settle finds out how a COMMIT ended that was not answered with success. The journal row's id was chosen
-// before, so the row tells. Looking alone would not do: the server may still be working on the
-// commit. So the id is inserted once more: the insert waits for a commit under way, fails on
-// the duplicate if it took place, and is rolled back if it did not.
-func (d *DB) settle(id string, journaled bool, cause error) error {
-	if isRefused(cause) {
-		return unavailable("commit", cause)
-	}
-	if !journaled {
-		return fmt.Errorf("%w: %w: commit: %w", ErrUnavailable, ErrUnknownOutcome, cause)
-	}
-	deadline := time.Now().Add(probeFor)
-	for pause := 10 * time.Millisecond; time.Now().Before(deadline); pause = min(2*pause, time.Second) {
-		stored, err := d.probe(id)
-		if err == nil && stored {
-			return nil
-		}
-		if err == nil {
-			return unavailable("commit", cause)
-		}
-		time.Sleep(pause) // the database is coming back; to a deadline
-	}
-	return fmt.Errorf("%w: %w: commit: %w", ErrUnavailable, ErrUnknownOutcome, cause)
-}
-
-func (d *DB) probe(id string) (stored bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), probeFor/3)
-	defer cancel()
-	stx, err := d.writes.BeginTx(ctx, nil)
-	if err != nil {
-		return false, err
-	}
-	defer stx.Rollback()
-	const q = `
-		INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac)
-		VALUES ($1, '', 0, 0, $2, $2)`
-	_, err = stx.ExecContext(ctx, q, id, []byte{})
-	if IsUnique(err) {
-		stx.Rollback()
-		return d.isStored(ctx, id)
-	}
-	return false, err
 }

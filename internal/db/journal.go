@@ -1,7 +1,6 @@
 package db
 
 import (
-	"context"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -63,13 +62,6 @@ func (d *DB) storeJournal(tx *Tx, id string) error {
 		return fmt.Errorf("store the journal: %w", err)
 	}
 	return nil
-}
-
-// isStored says whether the journal has the row of a commit.
-func (d *DB) isStored(ctx context.Context, id string) (bool, error) {
-	var n int
-	err := d.writes.QueryRowContext(ctx, `SELECT COUNT(*) FROM journal WHERE commit_id = $1`, id).Scan(&n)
-	return n == 1, err
 }
 
 // Place gives a journal row with a number of entries, given by its MAC, the next place in the audit
