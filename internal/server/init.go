@@ -27,10 +27,8 @@ type InitReport struct {
 // the last commit, Init can be run again: it uses the key file that is there.
 func Init(ctx context.Context, o Options) (InitReport, error) {
 	cfg := o.Config
-	if hasNoFile(cfg) {
-		if err := checkUnserved(cfg); err != nil {
-			return InitReport{}, err
-		}
+	if err := checkInit(cfg); err != nil {
+		return InitReport{}, err
 	}
 	if err := makeDataDir(cfg); err != nil {
 		return InitReport{}, err
@@ -93,6 +91,20 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 		return InitReport{}, fmt.Errorf("initialise the database: %w", err)
 	}
 	return InitReport{dep.tenant, dep.subscription, dep.group, cfg.DataDir, cfg.RootKey.File}, nil
+}
+
+// checkInit refuses, before anything is made, what Init would refuse later.
+func checkInit(cfg config.Config) error {
+	if hasNoFile(cfg) {
+		if err := checkUnserved(cfg); err != nil {
+			return err
+		}
+	}
+	if cfg.RootKey.PassphraseFile != "" {
+		_, err := readPassphrases(cfg)
+		return err
+	}
+	return nil
 }
 
 // checkUnserved refuses a folder whose database was lost: a new deployment in its place would look to

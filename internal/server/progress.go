@@ -78,10 +78,10 @@ func loadProgress(cfg config.Config) (had Progress, found bool, err error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return had, false, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &had)
-	}
 	if err != nil {
+		return had, false, fmt.Errorf("read how far the database had come: %w", err)
+	}
+	if err := json.Unmarshal(b, &had); err != nil {
 		return had, false, fmt.Errorf("read how far the database had come, from %s: %w. If the database is as it should be, confirm it: %w", progressFile(cfg), err, ErrUnconfirmed)
 	}
 	return had, true, nil

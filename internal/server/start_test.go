@@ -191,6 +191,10 @@ func TestRefusedStartLeavesNothing(t *testing.T) {
 			*c = testConfig(t)
 			c.MetricsListen = taken.Addr().String()
 		}, startDev, "metrics_listen"},
+		{"init without its passphrase", func(c *config.Config) {
+			*c = testConfig(t)
+			c.RootKey = config.RootKey{PassphraseFile: c.DataDir + ".passphrase"}
+		}, tryInit, "root_key.passphrase_file"},
 		{"the database is lost", func(c *config.Config) {
 			if err := os.Remove(c.Database.Path); err != nil {
 				t.Fatal(err)
@@ -217,6 +221,11 @@ func TestRefusedStartLeavesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+func tryInit(cfg config.Config) error {
+	_, err := Init(context.Background(), Options{Config: cfg, Stderr: io.Discard})
+	return err
 }
 
 func startDev(cfg config.Config) error {
