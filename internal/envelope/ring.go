@@ -94,6 +94,16 @@ func OpenRing(roots *RootKeys, deployment string, keys []SealedKey) (*Ring, erro
 	return r, nil
 }
 
+// HasKeysOf says whether two rings hold the same keys, in the same order.
+func (r *Ring) HasKeysOf(other *Ring) bool {
+	for _, purpose := range purposes {
+		if !slices.EqualFunc(r.keys[purpose], other.keys[purpose], func(a, b ringKey) bool { return a.id == b.id }) {
+			return false
+		}
+	}
+	return true
+}
+
 // Rewrap wraps a ring key by another root key. It is the same key afterwards.
 func (r *Ring) Rewrap(s SealedKey, rootKeyID string) (SealedKey, error) {
 	key, err := r.unwrap(s)

@@ -74,6 +74,10 @@ func TestRingRotation(t *testing.T) {
 	if err := first.CheckRow(both.RowMAC("t", 1), "t", 1); !errors.Is(err, ErrTampered) {
 		t.Errorf("new row in the old ring: %v, want %v: the last key must seal", err, ErrTampered)
 	}
+	again, err := OpenRing(root, "deployment-1", stored)
+	if err != nil || !first.HasKeysOf(again) || first.HasKeysOf(both) || both.HasKeysOf(first) {
+		t.Errorf("the first generation once more: %v; want the same keys as the first ring, and other keys than both", err)
+	}
 }
 
 func mustSeal(t *testing.T, r *Ring) []byte {

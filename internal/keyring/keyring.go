@@ -76,6 +76,20 @@ func Open(ctx context.Context, d *db.DB, roots *envelope.RootKeys, deployment st
 	return envelope.OpenRing(roots, deployment, keys)
 }
 
+// Prove says whether the keyring that is stored is still the one that the database is bound to: the next
+// start will want it.
+func Prove(tx *db.Tx, roots *envelope.RootKeys, deployment string) error {
+	keys, err := stored(tx)
+	if err != nil {
+		return err
+	}
+	ring, err := envelope.OpenRing(roots, deployment, keys)
+	if err == nil && !ring.HasKeysOf(tx.Ring()) {
+		err = fmt.Errorf("a key was added or is missing: %w", envelope.ErrTampered)
+	}
+	return err
+}
+
 func stored(tx *db.Tx) (keys []envelope.SealedKey, err error) {
 	const q = `SELECT key_id, purpose, root_key_id, key_sealed FROM keyring ORDER BY ordinal`
 	err = tx.Query(func(row db.Scanner) error {

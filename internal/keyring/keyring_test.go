@@ -1,6 +1,7 @@
 package keyring_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -76,6 +77,17 @@ func TestChange(t *testing.T) {
 		}
 		if _, err := keyring.Open(t.Context(), d, envelope.NewRootKeys(first), "deployment"); err == nil {
 			t.Error("with the old key alone the keyring opens")
+		}
+		prove := func(tx *db.Tx) error { return keyring.Prove(tx, roots, "deployment") }
+		if err := d.View(t.Context(), prove); err != nil {
+			t.Errorf("proof of the keyring: %v", err)
+		}
+		update(t, d, func(tx *db.Tx) error {
+			_, err := tx.Exec(`DELETE FROM keyring WHERE ordinal = 1`)
+			return err
+		})
+		if err := d.View(t.Context(), prove); !errors.Is(err, envelope.ErrTampered) {
+			t.Errorf("proof of a keyring that lacks a key: %v, want %v", err, envelope.ErrTampered)
 		}
 	})
 }

@@ -43,6 +43,7 @@ type Scheduler struct {
 	Management *operation.Table
 	Archive    *audit.Archive
 	RootKeys   func(context.Context) ([]string, error) // looks which root keys are at hand now
+	Keyring    func(*db.Tx) error                      // proves the keyring that is stored; nil where it was just opened
 	Renewed    func(*db.Tx) error                      // is called when no old key is needed any more
 	ScrubEvery time.Duration
 	Scrubbed   func() // is told of each scrub that has looked at everything; may be nil

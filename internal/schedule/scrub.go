@@ -93,16 +93,19 @@ func (s *Scheduler) Prove(tx *db.Tx) error {
 
 // common are the proofs of what every deployment has; those of the audit log's entries have more
 // than one way.
-func (s *Scheduler) common(entries func(*db.Tx) error) []proof {
-	return []proof{
+func (s *Scheduler) common(entries func(*db.Tx) error) (proofs []proof) {
+	if s.Keyring != nil {
+		proofs = append(proofs, whole("keyring", s.Keyring))
+	}
+	return append(proofs,
 		whole("authorisation", s.proveAuthorisation),
 		whole("directory", s.proveDirectory),
-		{"audit log", new(audit.Places).Step},
+		proof{"audit log", new(audit.Places).Step},
 		whole("audit segments", audit.ProveSegments),
 		whole("audit log", entries),
 		whole("schema", func(tx *db.Tx) error { return tx.ProveSchema() }),
 		whole("meta", func(tx *db.Tx) error { return tx.ProveMeta() }),
-	}
+	)
 }
 
 func (s *Scheduler) contents(vaultIDs []string) (out []proof) {

@@ -179,6 +179,7 @@ func (a *app) build(ctx context.Context) error {
 	a.scheduler = &schedule.Scheduler{
 		DB: a.db, Log: a.log, Node: node, Vaults: st.vaults, Secrets: st.secrets, Issuer: st.issuer, Pipeline: a.pipeline,
 		Archive: archive, RootKeys: a.roots.look, Renewed: forgetPassphrases,
+		Keyring:    func(tx *db.Tx) error { return keyring.Prove(tx, a.roots.keys, a.deployment.id) },
 		ScrubEvery: a.config.ScrubInterval, Scrubbed: a.metrics.scrubs.Inc,
 	}
 	challengeTenant := tenant

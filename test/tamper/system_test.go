@@ -65,6 +65,17 @@ var systemAttacks = []attack{
 		noStart: "key",
 	},
 	{
+		name: "swap two keys of the keyring while the server runs", alsoPostgreSQL: true,
+		sql: `CREATE TABLE before AS SELECT * FROM keyring;
+			UPDATE keyring SET key_sealed = (SELECT o.key_sealed FROM before o WHERE o.ordinal = 3 - keyring.ordinal) WHERE ordinal IN (1, 2)`,
+		asks: []ask{readDB}, where: "keyring", found: "key",
+	},
+	{
+		name: "delete the keyring while the server runs", alsoPostgreSQL: true,
+		sql:  `DELETE FROM keyring`,
+		asks: []ask{readDB}, where: "keyring", found: "key",
+	},
+	{
 		name: "take the scrub's lease for ever, and delete a secret in its shadow", alsoPostgreSQL: true,
 		sql: `UPDATE leases SET holder = 'x', expires_us = 4000000000000000 WHERE name = 'scrub';
 			DELETE FROM secrets WHERE vault_id = {target} AND name_key = 'api'`,
