@@ -111,6 +111,10 @@ var databaseDisasters = []disaster{
 		if err := <-recovered; err != nil {
 			sc.t.Error(err)
 		}
+		if !sc.pg.IsReady() { // it had recovered before it was killed
+			sc.pg.Kill()
+			sc.databaseUp()
+		}
 		sc.s.WaitReady() // by itself
 	}},
 	{"server killed while the database is stopped", func(sc *scene) {

@@ -85,11 +85,16 @@ func (s *Server) startOnce() error {
 	return s.cmd.Start()
 }
 
+// IsReady says whether the server answers.
+func (s *Server) IsReady() bool {
+	return s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "strongroom").Run() == nil
+}
+
 // waitReady waits until the server answers. False means that it has ended instead: after a crash
 // it refuses to start while a process of its former life is still leaving.
 func (s *Server) waitReady(deadline time.Time) bool {
 	for time.Now().Before(deadline) {
-		if s.command("pg_isready", "-q", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", "strongroom").Run() == nil {
+		if s.IsReady() {
 			return true
 		}
 		if s.HasEnded() {
