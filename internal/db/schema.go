@@ -43,8 +43,8 @@ func (t *Tx) SealSchema() error {
 }
 
 // ProveSchema refuses a database whose tables are not as the migrations have made them: a constraint
-// that drops rows, a column that answers by itself, a trigger or a view act behind our statements. Tables
-// of others are nobody's business, as long as nothing in them refers to ours.
+// that drops rows, a column that answers by itself, a trigger or a view in a table's place act behind our
+// statements. What others have beside our tables is nobody's business, as long as it does not refer to them.
 func (t *Tx) ProveSchema() error {
 	version, err := t.SchemaVersion()
 	if err != nil {
@@ -67,9 +67,9 @@ func (t *Tx) ProveSchema() error {
 }
 
 // compareSchemas names the first line of either that the other lacks. Lines begin with their table; those
-// of tables that are not wanted are left out, but for what acts on others.
+// of tables that are not wanted are left out.
 func compareSchemas(want, live []string) error {
-	tables := map[string]bool{"*": true}
+	tables := map[string]bool{}
 	for _, line := range want {
 		table, _, _ := strings.Cut(line, " ")
 		tables[table] = true
@@ -87,8 +87,8 @@ func compareSchemas(want, live []string) error {
 	return nil
 }
 
-// schema lists what the database has, sorted. Views, rules and triggers stand under the table "*", and
-// so do keys by which other tables refer to any.
+// schema lists what the database has, sorted: each line under the table that it acts on, or whose name it
+// bears.
 func (t *Tx) schema() (lines []string, err error) {
 	q := schemaOfSQLite
 	if t.db.engine.name == PostgreSQL {
@@ -109,13 +109,13 @@ func (t *Tx) schema() (lines []string, err error) {
 	return lines, nil
 }
 
-// SQLite keeps the text that made a table or an index. The indexes of its own have none.
+// SQLite keeps the text that made a table or an index; the indexes of its own have none. It keeps names as
+// they were typed, and takes capitals for the same.
 const schemaOfSQLite = `
-	SELECT CASE WHEN type IN ('table', 'index') THEN tbl_name ELSE '*' END,
-		CASE WHEN type IN ('table', 'index') THEN COALESCE(sql, type || ' ' || name) ELSE type || ' ' || name END
+	SELECT lower(tbl_name), CASE WHEN type IN ('table', 'index') THEN COALESCE(sql, type || ' ' || name) ELSE type || ' ' || name END
 	FROM sqlite_master WHERE tbl_name <> 'sqlite_sequence'
 	UNION ALL
-	SELECT '*', 'foreign key of ' || m.name || ' to ' || f."table"
+	SELECT lower(f."table"), 'foreign key of ' || m.name
 	FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'`
 
 // PostgreSQL keeps the parts. NOT NULL stands with the column: it is a constraint of its own from
@@ -129,7 +129,7 @@ const schemaOfPostgreSQL = `
 		|| CASE WHEN relrowsecurity OR relforcerowsecurity THEN ' with row security' ELSE '' END
 	FROM tables WHERE relkind IN ('r', 'p', 'f')
 	UNION ALL
-	SELECT '*', CASE relkind WHEN 'v' THEN 'view ' ELSE 'materialised view ' END || relname FROM tables WHERE relkind IN ('v', 'm')
+	SELECT relname::text, CASE relkind WHEN 'v' THEN 'view' ELSE 'materialised view' END FROM tables WHERE relkind IN ('v', 'm')
 	UNION ALL
 	SELECT t.relname::text, 'column ' || a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod)
 		|| CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
@@ -144,7 +144,7 @@ const schemaOfPostgreSQL = `
 	SELECT t.relname::text, 'constraint ' || o.conname || ' ' || pg_catalog.pg_get_constraintdef(o.oid)
 	FROM tables t JOIN pg_catalog.pg_constraint o ON o.conrelid = t.oid WHERE o.contype NOT IN ('n', 'f')
 	UNION ALL
-	SELECT '*', 'foreign key ' || o.conname || ' of ' || o.conrelid::pg_catalog.regclass || ' to ' || t.relname
+	SELECT t.relname::text, 'foreign key ' || o.conname || ' of ' || o.conrelid::pg_catalog.regclass
 	FROM tables t JOIN pg_catalog.pg_constraint o ON o.confrelid = t.oid WHERE o.contype = 'f'
 	UNION ALL
 	SELECT t.relname::text, pg_catalog.replace(pg_catalog.pg_get_indexdef(i.indexrelid), ' ON ' || pg_catalog.quote_ident(current_schema()) || '.', ' ON ')
@@ -157,7 +157,7 @@ const schemaOfPostgreSQL = `
 	SELECT t.relname::text, 'inherits ' || h.inhparent::pg_catalog.regclass
 	FROM tables t JOIN pg_catalog.pg_inherits h ON h.inhrelid = t.oid WHERE t.relkind IN ('r', 'p', 'f')
 	UNION ALL
-	SELECT '*', 'rule ' || r.rulename || ' on ' || r.tablename FROM pg_catalog.pg_rules r WHERE r.schemaname = current_schema()
+	SELECT r.tablename::text, 'rule ' || r.rulename FROM pg_catalog.pg_rules r WHERE r.schemaname = current_schema()
 	UNION ALL
-	SELECT '*', 'trigger ' || g.tgname || ' on ' || t.relname
+	SELECT t.relname::text, 'trigger ' || g.tgname
 	FROM tables t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal`

@@ -40,6 +40,8 @@ func TestChangedSchema(t *testing.T) {
 	for _, c := range []struct{ name, sqlite, postgreSQL, found string }{
 		{"as it was made", `SELECT 1`, `SELECT 1`, none},
 		{"a table of somebody else", `CREATE TABLE theirs (secret TEXT PRIMARY KEY)`, `CREATE TABLE theirs (secret TEXT PRIMARY KEY)`, none},
+		{"a view of somebody else", `CREATE VIEW theirs AS SELECT name FROM vaults`, `CREATE VIEW theirs AS SELECT name FROM vaults`, none},
+		{"maintenance", `VACUUM`, `REINDEX TABLE journal`, none},
 		{"statistics", `ANALYZE`, `ANALYZE`, none},
 		{
 			"a unique index that drops rows", `CREATE UNIQUE INDEX few ON journal (entries)`, `CREATE UNIQUE INDEX few ON journal (entries)`,
@@ -53,7 +55,7 @@ func TestChangedSchema(t *testing.T) {
 		{"a column more", `ALTER TABLE secrets ADD COLUMN x TEXT DEFAULT 'y'`, `ALTER TABLE secrets ADD COLUMN x TEXT DEFAULT 'y'`, "schema of secrets was changed"},
 		{
 			"a view in the place of a table", `ALTER TABLE vaults RENAME TO theirs; CREATE VIEW vaults AS SELECT * FROM theirs`,
-			`ALTER TABLE vaults RENAME TO theirs; CREATE VIEW vaults AS SELECT * FROM theirs`, "view vaults",
+			`ALTER TABLE vaults RENAME TO theirs; CREATE VIEW vaults AS SELECT * FROM theirs`, "schema of vaults was changed, there is: view",
 		},
 		{
 			"a key that refers to ours", `CREATE TABLE theirs (id TEXT REFERENCES vaults (vault_id) ON DELETE CASCADE)`,
@@ -64,7 +66,10 @@ func TestChangedSchema(t *testing.T) {
 			`CREATE FUNCTION eat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER eat BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION eat()`,
 			"trigger eat",
 		},
-		{"a rule", "", `CREATE RULE eat AS ON INSERT TO journal DO INSTEAD NOTHING`, "rule eat on journal"},
+		{"a trigger in capitals", `CREATE TRIGGER EAT AFTER INSERT ON JOURNAL BEGIN DELETE FROM journal; END`, "", "trigger EAT"},
+		{"a key in capitals", `CREATE TABLE theirs (id TEXT REFERENCES VAULTS (vault_id))`, "", "foreign key"},
+		{"an index in capitals", `CREATE INDEX SLOW ON JOURNAL (ENTRIES)`, "", "INDEX SLOW"},
+		{"a rule", "", `CREATE RULE eat AS ON INSERT TO journal DO INSTEAD NOTHING`, "schema of journal was changed, there is: rule eat"},
 		{"another type", "", `ALTER TABLE journal ALTER COLUMN entries TYPE smallint`, "column entries smallint"},
 		{"null where it was not", "", `ALTER TABLE journal ALTER COLUMN row_mac DROP NOT NULL`, "column row_mac bytea"},
 		{"a table that a crash empties", "", `ALTER TABLE journal SET UNLOGGED`, "table kind r u"},
