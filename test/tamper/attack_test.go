@@ -50,7 +50,7 @@ type ask struct {
 }
 
 // patience is how long a scrub may take to come round: it is due every second, and rests in between.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // ask sends a request to a vault over TLS with a token, or as the owner over the local socket.
 func (p *place) ask(token, method, target, body string) (status int, answer string) {
