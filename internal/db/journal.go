@@ -81,6 +81,7 @@ func (t *Tx) CheckPlace(placeMAC []byte, position int64, rowMAC []byte) error {
 	return t.db.ring.CheckRow(placeMAC, placeTable, position, rowMAC)
 }
 
+// nextPosition is the position behind all rows that have a place.
 func (t *Tx) nextPosition() (int64, error) {
 	if t.next > 0 {
 		return t.next, nil
@@ -89,10 +90,13 @@ func (t *Tx) nextPosition() (int64, error) {
 		return t.db.next, nil
 	}
 	log, err := t.read(AuditLog)
-	if err != nil || !t.db.engine.alone {
-		return log.members + 1, err
+	if err != nil {
+		return 0, err
 	}
-	return t.endOfLog(log.members + 1)
+	if t.db.engine.alone {
+		return t.endOfLog(log.members + 1)
+	}
+	return log.members + 1, nil
 }
 
 // endOfLog is the position behind all journal rows that have a place, from a position on: the last of
