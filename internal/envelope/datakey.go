@@ -250,10 +250,14 @@ func splitDataKeys(sealed []byte) ([]wrappedKey, error) {
 	keys := make([]wrappedKey, sealed[1])
 	rest := sealed[2:]
 	for i := range keys {
-		if len(rest) < 3 || len(rest) < 5+int(rest[2]) {
+		if len(rest) < 3 {
 			return nil, fault
 		}
-		id, after := rest[3:3+rest[2]], rest[3+rest[2]:]
+		end := 3 + int(rest[2]) // of the id
+		if len(rest) < end+2 {
+			return nil, fault
+		}
+		id, after := rest[3:end], rest[end:]
 		length := int(binary.BigEndian.Uint16(after))
 		if len(after) < 2+length {
 			return nil, fault
