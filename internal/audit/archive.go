@@ -225,17 +225,23 @@ func (a *Archive) removeClosed(ctx context.Context, d *db.DB) error {
 
 // removeRows removes some rows of the journal up to a position, from the first on.
 func removeRows(tx *db.Tx, last int64) (removed int, err error) {
-	const q = `SELECT commit_id, position_mac, LENGTH(records) FROM journal WHERE position <= $1 ORDER BY position LIMIT $2`
+	const q = `
+		SELECT commit_id, position, row_mac, position_mac, LENGTH(records) FROM journal
+		WHERE position <= $1
+		ORDER BY position
+		LIMIT $2`
 	var ids []string
 	var macs [][]byte
 	size := int64(0)
 	err = tx.Query(func(s db.Scanner) error {
-		var id string
-		var mac []byte
+		var r row
 		var length int64
-		err := s.Scan(&id, &mac, &length)
+		err := s.Scan(&r.id, &r.position, &r.mac, &r.placeMAC, &length)
+		if err == nil {
+			err = r.provePlace(tx) // what is none of ours is not in the digest that it would leave
+		}
 		if size < removeBytes {
-			ids, macs = append(ids, id), append(macs, mac)
+			ids, macs = append(ids, r.id), append(macs, r.placeMAC)
 		}
 		size += length
 		return err

@@ -3,6 +3,7 @@ package audit
 import (
 	"cmp"
 	"fmt"
+	"math"
 
 	"strongroom/internal/db"
 	"strongroom/internal/envelope"
@@ -17,7 +18,7 @@ const placesAtOnce = 5000
 // own: what is added meanwhile is added up behind the rest, and when rows have left for a segment, the
 // proof begins anew. The zero value is one that has not begun.
 type Places struct {
-	began bool
+	began int   // how often it did
 	start int64 // the position of the first row when it began; 0 where there was none
 	last  int64 // the position of the last row that was read; 0 where none was
 	next  int64 // the position behind it
@@ -104,19 +105,31 @@ func (p *Places) begin(tx *db.Tx) error {
 	if err != nil {
 		return err
 	}
-	var start int64
-	if err := tx.QueryRow(`SELECT COALESCE(MIN(position), 0) FROM journal WHERE position IS NOT NULL`).Scan(&start); err != nil {
+	var first *int64
+	if err := tx.QueryRow(`SELECT MIN(position) FROM journal`).Scan(&first); err != nil {
 		return fmt.Errorf("find the first entry: %w", err)
 	}
-	if p.began && p.start == start {
+	start := int64(0)
+	if first != nil {
+		if start = *first; start < 1 {
+			return fmt.Errorf("an entry has position %d: %w", start, envelope.ErrTampered)
+		}
+	}
+	if p.began > 0 && p.start == start {
 		return nil
 	}
-	*p = Places{began: true, start: start, next: closed.last + 1, atOnce: p.atOnce}
+	if p.began == maxBegins {
+		return fmt.Errorf("the first position has changed %d times: %w", p.began, envelope.ErrTampered)
+	}
+	*p = Places{began: p.began + 1, start: start, next: closed.last + 1, atOnce: p.atOnce}
 	if 0 < start && start < p.next {
 		p.next = start
 	}
 	return nil
 }
+
+// maxBegins bounds how often a proof begins anew: more often than a segment's rows leave in parts.
+const maxBegins = 1000
 
 // ProveEntries proves what the entries of at most limit numbered rows say, from a position on, and of
 // all that have no number yet. It returns where to go on: at the beginning again after the end.
@@ -142,7 +155,7 @@ func ProveEntries(tx *db.Tx, from int64, limit int) (next int64, err error) {
 		next, rows = r.position+r.entries, rows+1
 		return nil
 	}
-	err = tx.Query(prove, waiting, 0, limit)
+	err = tx.Query(prove, waiting, int64(math.MinInt64), limit)
 	if err == nil {
 		rows = 0
 		err = tx.Query(prove, numbered, from, limit)

@@ -86,3 +86,26 @@ func TestPlacesOfNothing(t *testing.T) {
 		t.Errorf("got %v, want %v", err, envelope.ErrTampered)
 	}
 }
+
+// A row before the first position is a finding, and is not taken for one that has left.
+func TestPlacesBeforeTheFirst(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		a := newArchive(t)
+		store(t, d, time.Hour, names("a", 4)...)
+		err := d.Update(t.Context(), nil, func(tx *db.Tx) error {
+			_, err := tx.Exec(`INSERT INTO journal (commit_id, tenant_id, committed_us, entries, records, row_mac, position, position_mac)
+				SELECT 'forged', tenant_id, committed_us, entries, records, row_mac, -1, position_mac FROM journal WHERE position = 2`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := new(Places).finish(t, d); !errors.Is(err, envelope.ErrTampered) {
+			t.Errorf("got %v, want %v", err, envelope.ErrTampered)
+		}
+		a.MaxAge = time.Minute
+		if err := a.Close(t.Context(), d); !errors.Is(err, envelope.ErrTampered) {
+			t.Errorf("closing segments = %v, want %v", err, envelope.ErrTampered)
+		}
+	})
+}

@@ -36,11 +36,13 @@ func openPostgreSQL(o Options) (engine, error) {
 	if cfg.RuntimeParams["search_path"] == "" {
 		cfg.RuntimeParams["search_path"] = "public"
 	}
+	// In the clock's query both factors are numeric: for numeric times integer an operator of somebody
+	// else would be taken.
 	return engine{
 		name: PostgreSQL, reads: pool(cfg, o.connections()), writes: pool(cfg, 6), lanes: 2, workers: 2,
 		readIsolation: sql.LevelRepeatableRead, readOnly: true,
 		lockSuffix:  ` FOR UPDATE`,
-		clock:       `SELECT CAST(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * 1000000 AS BIGINT)`,
+		clock:       `SELECT CAST(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * CAST(1000000 AS NUMERIC) AS BIGINT)`,
 		classify:    classifyPostgreSQL,
 		afterCommit: func() {},
 		beforeClose: func() error { return nil },

@@ -97,7 +97,7 @@ func (t *Tx) schema() (lines []string, err error) {
 	err = t.Query(func(row Scanner) error {
 		var table, what string
 		err := row.Scan(&table, &what)
-		if !bookkeeping(table) {
+		if !bookkeeping(table) && !strings.ContainsAny(table, " \t\n") { // no table of ours has a blank in its name
 			lines = append(lines, table+" "+strings.Join(strings.Fields(what), " "))
 		}
 		return err
@@ -119,45 +119,48 @@ const schemaOfSQLite = `
 	FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) f WHERE m.type = 'table'`
 
 // PostgreSQL keeps the parts. NOT NULL stands with the column: it is a constraint of its own from
-// release 18 on.
+// release 18 on. Text is joined by a function of pg_catalog and numbers have their types: an operator of
+// somebody else for types that have none of their own would be taken otherwise.
 const schemaOfPostgreSQL = `
 	WITH tables AS (
-		SELECT c.* FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity
+		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = current_schema()
 	)
-	SELECT relname::text, 'table kind ' || relkind::text || ' ' || relpersistence::text
-		|| CASE WHEN relrowsecurity OR relforcerowsecurity THEN ' with row security' ELSE '' END
+	SELECT relname::text, pg_catalog.concat('table kind ', relkind, ' ', relpersistence,
+		CASE WHEN relrowsecurity OR relforcerowsecurity THEN ' with row security' END)
 	FROM tables WHERE relkind IN ('r', 'p', 'f')
 	UNION ALL
 	SELECT relname::text, CASE relkind WHEN 'v' THEN 'view' ELSE 'materialised view' END FROM tables WHERE relkind IN ('v', 'm')
 	UNION ALL
-	SELECT t.relname::text, 'column ' || a.attname || ' ' || pg_catalog.format_type(a.atttypid, a.atttypmod)
-		|| CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
-		|| CASE WHEN a.attgenerated <> '' THEN ' generated' ELSE '' END || CASE WHEN a.attidentity <> '' THEN ' identity' ELSE '' END
-		|| CASE WHEN a.attcollation NOT IN (0, y.typcollation) THEN ' collate ' || a.attcollation::text ELSE '' END
-		|| COALESCE(' default ' || pg_catalog.pg_get_expr(e.adbin, e.adrelid), '')
+	SELECT t.relname::text, pg_catalog.concat('column ', pg_catalog.quote_ident(a.attname), ' ', pg_catalog.format_type(a.atttypid, a.atttypmod),
+		CASE WHEN a.attnotnull THEN ' not null' END,
+		CASE WHEN a.attgenerated <> '' THEN ' generated' END, CASE WHEN a.attidentity <> '' THEN ' identity' END,
+		CASE WHEN a.attcollation <> y.typcollation THEN pg_catalog.concat(' collate ', a.attcollation) END,
+		CASE WHEN e.adbin IS NOT NULL THEN pg_catalog.concat(' default ', pg_catalog.pg_get_expr(e.adbin, e.adrelid)) END)
 	FROM tables t JOIN pg_catalog.pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 	JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
 	LEFT JOIN pg_catalog.pg_attrdef e ON e.adrelid = t.oid AND e.adnum = a.attnum
 	WHERE t.relkind IN ('r', 'p', 'f')
 	UNION ALL
-	SELECT t.relname::text, 'constraint ' || o.conname || ' ' || pg_catalog.pg_get_constraintdef(o.oid)
-	FROM tables t JOIN pg_catalog.pg_constraint o ON o.conrelid = t.oid WHERE o.contype NOT IN ('n', 'f')
+	SELECT t.relname::text, pg_catalog.concat('constraint ', pg_catalog.quote_ident(o.conname), ' ', pg_catalog.pg_get_constraintdef(o.oid))
+	FROM tables t JOIN pg_catalog.pg_constraint o ON o.conrelid = t.oid WHERE o.contype <> 'n'
 	UNION ALL
-	SELECT t.relname::text, 'foreign key ' || o.conname || ' of ' || o.conrelid::pg_catalog.regclass
+	SELECT t.relname::text, pg_catalog.concat('foreign key ', pg_catalog.quote_ident(o.conname), ' of ', o.conrelid::pg_catalog.regclass)
 	FROM tables t JOIN pg_catalog.pg_constraint o ON o.confrelid = t.oid WHERE o.contype = 'f'
 	UNION ALL
-	SELECT t.relname::text, pg_catalog.replace(pg_catalog.pg_get_indexdef(i.indexrelid), ' ON ' || pg_catalog.quote_ident(current_schema()) || '.', ' ON ')
-		|| CASE WHEN i.indisvalid THEN '' ELSE ' not valid' END
+	SELECT t.relname::text, pg_catalog.concat(pg_catalog.replace(pg_catalog.pg_get_indexdef(i.indexrelid),
+		pg_catalog.concat(' ON ', pg_catalog.quote_ident(current_schema()), '.'), ' ON '), CASE WHEN NOT i.indisvalid THEN ' not valid' END)
 	FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
 	UNION ALL
-	SELECT t.relname::text, 'inherited by ' || h.inhrelid::pg_catalog.regclass
+	SELECT t.relname::text, pg_catalog.concat('inherited by ', h.inhrelid::pg_catalog.regclass)
 	FROM tables t JOIN pg_catalog.pg_inherits h ON h.inhparent = t.oid WHERE t.relkind IN ('r', 'p', 'f')
 	UNION ALL
-	SELECT t.relname::text, 'inherits ' || h.inhparent::pg_catalog.regclass
+	SELECT t.relname::text, pg_catalog.concat('inherits ', h.inhparent::pg_catalog.regclass)
 	FROM tables t JOIN pg_catalog.pg_inherits h ON h.inhrelid = t.oid WHERE t.relkind IN ('r', 'p', 'f')
 	UNION ALL
-	SELECT r.tablename::text, 'rule ' || r.rulename FROM pg_catalog.pg_rules r WHERE r.schemaname = current_schema()
+	SELECT t.relname::text, pg_catalog.concat('rule ', pg_catalog.quote_ident(r.rulename))
+	FROM tables t JOIN pg_catalog.pg_rewrite r ON r.ev_class = t.oid WHERE t.relkind IN ('r', 'p', 'f')
 	UNION ALL
-	SELECT t.relname::text, 'trigger ' || g.tgname
+	SELECT t.relname::text, pg_catalog.concat('trigger ', pg_catalog.quote_ident(g.tgname))
 	FROM tables t JOIN pg_catalog.pg_trigger g ON g.tgrelid = t.oid WHERE NOT g.tgisinternal`

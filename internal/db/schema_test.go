@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"strongroom/internal/db"
 	"strongroom/internal/db/dbtest"
@@ -75,6 +76,17 @@ func TestChangedSchema(t *testing.T) {
 		{"a table that a crash empties", "", `ALTER TABLE journal SET UNLOGGED`, "table kind r u"},
 		{"row security", "", `ALTER TABLE role_assignments ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY`, "row security"},
 		{"rows of a child", "", `CREATE TABLE theirs () INHERITS (role_assignments)`, "inherited by theirs"},
+		{"a key of ours to a table of theirs", "", `CREATE TABLE theirs (id text PRIMARY KEY); ALTER TABLE journal ADD CONSTRAINT x FOREIGN KEY (commit_id) REFERENCES theirs (id) NOT VALID`, "constraint x"},
+		{"a column with a blank", "", `ALTER TABLE journal ADD COLUMN " entries" bigint NOT NULL`, `column " entries"`},
+		{"tables with a blank", `CREATE TABLE "events old" (x TEXT)`, `CREATE TABLE "events old" (x TEXT)`, none},
+		{
+			"a trigger that an operator hides", "", `
+				CREATE FUNCTION lie(text, name) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+					SELECT CASE WHEN $1 = 'trigger ' THEN 'table kind r p' ELSE pg_catalog.textcat($1, $2::text) END $$;
+				CREATE OPERATOR || (leftarg = text, rightarg = name, function = lie);
+				CREATE FUNCTION eat() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+				CREATE TRIGGER eat BEFORE INSERT ON journal FOR EACH ROW EXECUTE FUNCTION eat()`, "trigger eat",
+		},
 		{"a generated column", "", `ALTER TABLE events DROP COLUMN data, ADD COLUMN data text GENERATED ALWAYS AS (subject) STORED`, "generated"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -129,5 +141,21 @@ func TestNewerSchema(t *testing.T) {
 			exec(t, r, `UPDATE meta SET value = 'journal CREATE UNIQUE INDEX few ON journal (entries)' WHERE key = $1`, "schema_"+string(o.Engine))
 			expectSchema(t, d, "meta")
 		})
+	})
+}
+
+// An operator of somebody else does not change what time it is.
+func TestClockHasNoOperatorOfOthers(t *testing.T) {
+	o := dbtest.PostgreSQLOptions(t)
+	d := dbtest.Open(t, o)
+	exec(t, raw(t, o), `
+		CREATE FUNCTION late(numeric, integer) RETURNS numeric LANGUAGE sql IMMUTABLE AS
+			$$ SELECT ($1 - 31536000) OPERATOR(pg_catalog.*) $2::numeric $$;
+		CREATE OPERATOR * (leftarg = numeric, rightarg = integer, function = late)`)
+	view(t, d, func(tx *db.Tx) error {
+		if off := time.Since(tx.Now).Abs(); off > time.Minute {
+			t.Errorf("the time is off by %s", off)
+		}
+		return nil
 	})
 }

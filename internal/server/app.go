@@ -151,6 +151,10 @@ func (a *app) build(ctx context.Context) error {
 	if err := a.proveDeployment(ctx); err != nil {
 		return err
 	}
+	// At once: until then nodes of the release before cannot prove what this one has migrated to.
+	if err := withRoom(func() error { return a.db.Update(ctx, nil, (*db.Tx).SealSchema) }); err != nil {
+		return fmt.Errorf("vouch for the schema: %w", err)
+	}
 	if err := a.openTLS(); err != nil {
 		return err
 	}
@@ -160,9 +164,6 @@ func (a *app) build(ctx context.Context) error {
 	st := newStores(a.config, ring, tenant)
 	st.secrets.Watch(a.db)
 	a.identity = st.identity
-	if err := withRoom(func() error { return a.db.Update(ctx, nil, (*db.Tx).SealSchema) }); err != nil {
-		return fmt.Errorf("vouch for the schema: %w", err)
-	}
 	if err := withRoom(func() error { return st.issuer.EnsureSigningKey(ctx, a.db) }); err != nil {
 		return fmt.Errorf("make sure of a token signing key: %w", err)
 	}
