@@ -140,7 +140,7 @@ func Open(ctx context.Context, o Options) (*DB, error) { return open(ctx, o, o.C
 var ErrNone = errors.New("there is no database of Strongroom")
 
 // OpenExisting opens and migrates a database that is there already, when look has seen it and has
-// returned nil: until then nothing is done to it. Only View can be used meanwhile, and it finds the
+// returned nil: until then no table is written to (a file of SQLite is locked, and in WAL mode). Only View can be used meanwhile, and it finds the
 // schema of whichever release was here last.
 func OpenExisting(ctx context.Context, o Options, look func(*DB) error) (*DB, error) {
 	o.Create = false

@@ -75,8 +75,8 @@ func newApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
 	return a, nil
 }
 
-// openApp looks at the database and opens the keys before it makes or changes anything: a start with
-// the wrong folder or the wrong root key leaves no trace.
+// openApp looks at the database and opens the keys before it makes or changes anything: a start in a
+// folder without a database, or with the wrong root key, leaves no trace.
 func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err error) {
 	a = &app{config: o.Config, version: o.Version, log: log, families: o.Config.Families(), metrics: newMetrics(), counter: &audit.Counter{}}
 	had := a.hasBallast()
