@@ -66,15 +66,45 @@ func (a *Archive) closeOne(ctx context.Context, d *db.DB) (closed bool, err erro
 	if err != nil || digest == nil {
 		return false, err
 	}
-	err = d.Update(ctx, []string{db.Segments}, func(tx *db.Tx) error {
-		_, err := tx.Put(db.AuditSegments, nil,
-			a.Tenant, index.First, index.Last, a.fileName(index), a.Node, digest, index.ClosedUs)
-		return err
-	})
+	err = d.Update(ctx, []string{db.Segments}, func(tx *db.Tx) error { return a.note(tx, index, digest) })
+	if err != nil && !errors.Is(err, db.ErrUnknownOutcome) { // or the file would lie there for ever
+		err = errors.Join(err, os.Remove(filepath.Join(a.Folder, a.fileName(index, digest))))
+	}
 	if err != nil {
 		return false, fmt.Errorf("note the audit segment from position %d on: %w", index.First, err)
 	}
 	return true, nil
+}
+
+// note puts the row of a segment, if none was closed since it was begun: a node that was held up goes
+// on when another has long had its turn. Whoever is here has the lock, so that other files of the range
+// are of nodes that died before their row, or come too late; they go.
+func (a *Archive) note(tx *db.Tx, index segment.Index, digest []byte) error {
+	before, err := lastSegment(tx)
+	if err != nil {
+		return err
+	}
+	if before.last+1 != index.First || before.digest != index.Previous {
+		return fmt.Errorf("another node has closed the log up to position %d meanwhile", before.last)
+	}
+	name := a.fileName(index, digest)
+	others, err := filepath.Glob(filepath.Join(a.Folder, fmt.Sprintf(filePattern, a.Deployment, index.First)))
+	if err != nil {
+		return err
+	}
+	there := false
+	for _, other := range others {
+		if filepath.Base(other) == name {
+			there = true
+		} else if err := os.Remove(other); err != nil {
+			return fmt.Errorf("remove an audit segment that no row names: %w", err)
+		}
+	}
+	if !there {
+		return fmt.Errorf("another node has removed %s meanwhile", name)
+	}
+	_, err = tx.Put(db.AuditSegments, nil, a.Tenant, index.First, index.Last, name, a.Node, digest, index.ClosedUs)
+	return err
 }
 
 // due is the range that has to leave, empty if none has: Last then lies before First.
@@ -136,7 +166,7 @@ func (a *Archive) write(ctx context.Context, d *db.DB, due segment.Index) (index
 	if index.Last < index.First {
 		return index, nil, nil // nothing is settled
 	}
-	if err := durable.Rename(f.Name(), filepath.Join(a.Folder, a.fileName(index))); err != nil {
+	if err := durable.Rename(f.Name(), filepath.Join(a.Folder, a.fileName(index, digest))); err != nil {
 		return index, nil, fmt.Errorf("name an audit segment: %w", err)
 	}
 	return index, digest, nil
@@ -157,7 +187,7 @@ func addRows(ctx context.Context, d *db.DB, w *segment.Writer, due segment.Index
 		if err != nil {
 			return err
 		}
-		if err := rest(ctx, began); err != nil {
+		if err := db.Rest(ctx, restAfter*time.Since(began)); err != nil {
 			return err
 		}
 	}
@@ -167,15 +197,6 @@ func addRows(ctx context.Context, d *db.DB, w *segment.Writer, due segment.Index
 // restAfter is how much longer than a step the rest behind it is, since nobody waits for the work: of a
 // processor it takes a quarter at most, which is 200,000 entries in twelve seconds.
 const restAfter = 3
-
-func rest(ctx context.Context, began time.Time) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(restAfter * time.Since(began)):
-		return nil
-	}
-}
 
 // addSome adds rows from a position on, and says where to go on, if anywhere.
 func addSome(tx *db.Tx, w *segment.Writer, from, last int64) (next int64, more bool, err error) {
@@ -200,7 +221,11 @@ func addSome(tx *db.Tx, w *segment.Writer, from, last int64) (next int64, more b
 		next, rows = next+r.entries, rows+1
 		return r.each(tx, func(_ int64, record []byte) error { return w.Add(record) })
 	}, q, from, last, addAtOnce)
-	return next, rows == addAtOnce && !full, err
+	more = rows == addAtOnce && !full
+	if err == nil && !more && !full && next <= last { // Prove names who took them, if it was no other node
+		err = fmt.Errorf("the journal has no positions from %d to %d any more", next, last)
+	}
+	return next, more, err
 }
 
 // removeClosed removes from the journal what is in a segment.
@@ -217,7 +242,7 @@ func (a *Archive) removeClosed(ctx context.Context, d *db.DB) error {
 		if err != nil || removed == 0 {
 			return err
 		}
-		if err := rest(ctx, began); err != nil {
+		if err := db.Rest(ctx, restAfter*time.Since(began)); err != nil {
 			return err
 		}
 	}
@@ -375,7 +400,11 @@ const (
 	unfinished = "unfinished-*"
 )
 
-// fileName sorts as the positions do, and tells deployments apart whose files lie together.
-func (a *Archive) fileName(x segment.Index) string {
-	return fmt.Sprintf("audit-%.8s-%016d-%016d%s", a.Deployment, x.First, x.Last, suffix)
+// filePattern matches the names of segments of a deployment that begin at a position.
+const filePattern = "audit-%.8s-%016d-*" + suffix
+
+// fileName sorts as the positions do, and tells deployments apart whose files lie together, and files of
+// one range.
+func (a *Archive) fileName(x segment.Index, digest []byte) string {
+	return fmt.Sprintf("audit-%.8s-%016d-%016d-%.8s%s", a.Deployment, x.First, x.Last, hexDigest(digest), suffix)
 }

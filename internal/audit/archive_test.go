@@ -121,7 +121,8 @@ func TestSegmentsLeaveByAge(t *testing.T) {
 		store(t, d, time.Hour, "b0")
 		store(t, d, settled/2, "c0")
 		closeSegments(t, a, d)
-		if got := a.files(t); len(got) != 1 || filepath.Base(got[0]) != "audit-01234567-0000000000000001-0000000000000005.segment" {
+		const name = "audit-01234567-0000000000000001-0000000000000005-"
+		if got := a.files(t); len(got) != 1 || !strings.HasPrefix(filepath.Base(got[0]), name) {
 			t.Errorf("files = %q, want one of positions 1 to 5", got)
 		}
 		if got := inJournal(t, d); got != 1 {
@@ -175,16 +176,8 @@ func checkChain(t testing.TB, a *Archive, d *db.DB) {
 func TestClosingIsInterrupted(t *testing.T) {
 	for name, until := range map[string]func(t testing.TB, a *Archive, d *db.DB){
 		"after the file": func(t testing.TB, a *Archive, d *db.DB) {
-			var due segment.Index
-			err := d.View(t.Context(), func(tx *db.Tx) (err error) {
-				due, err = a.due(tx)
-				return err
-			})
-			if err == nil {
-				_, _, err = a.write(t.Context(), d, due)
-			}
-			if err != nil || len(a.files(t)) != 1 {
-				t.Errorf("write: %v, files %q", err, a.files(t))
+			if writeDue(t, a, d); len(a.files(t)) != 1 {
+				t.Errorf("files %q, want one", a.files(t))
 			}
 		},
 		"after the row": func(t testing.TB, a *Archive, d *db.DB) {
@@ -218,8 +211,71 @@ func TestClosingIsInterrupted(t *testing.T) {
 				if got := inJournal(t, d); got > 1 {
 					t.Errorf("%d rows in the journal, want what is closed gone", got)
 				}
+				checkChain(t, a, d)
 			})
 		})
+	}
+}
+
+// writeDue writes the file of what is due, and no row.
+func writeDue(t testing.TB, a *Archive, d *db.DB) (index segment.Index, digest []byte) {
+	t.Helper()
+	var due segment.Index
+	err := d.View(t.Context(), func(tx *db.Tx) (err error) {
+		due, err = a.due(tx)
+		return err
+	})
+	if err == nil {
+		index, digest, err = a.write(t.Context(), d, due)
+	}
+	if err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	return index, digest
+}
+
+// A node that was held up between the file and the row, while another closed the range into the same
+// folder, changes nothing.
+func TestClosingComesTooLate(t *testing.T) {
+	dbtest.Each(t, func(t *testing.T, d *db.DB) {
+		late, other := newArchive(t), newArchive(t)
+		other.Folder, other.Node = late.Folder, "n2"
+		want := names("a", 5)
+		store(t, d, 48*time.Hour, want...)
+		index, digest := writeDue(t, late, d)
+		late.Node = "n3" // whose file was removed with the row of another undone
+		lost, lostDigest := writeDue(t, late, d)
+		if err := os.Remove(filepath.Join(late.Folder, late.fileName(lost, lostDigest))); err != nil {
+			t.Fatal(err)
+		}
+		note := func(index segment.Index, digest []byte) error {
+			return d.Update(t.Context(), []string{db.Segments}, func(tx *db.Tx) error { return late.note(tx, index, digest) })
+		}
+		if err := note(lost, lostDigest); err == nil {
+			t.Error("a row for a file that is gone: got no error")
+		}
+		closeSegments(t, other, d)
+		if err := note(index, digest); err == nil || !strings.Contains(err.Error(), "up to position 5 meanwhile") {
+			t.Errorf("a row that comes too late: got %v", err)
+		}
+		checkLog(t, other, d, want...)
+		checkChain(t, other, d)
+	})
+}
+
+// A range whose rows are gone is not closed as a shorter one.
+func TestClosingOfWhatIsGone(t *testing.T) {
+	d, a := dbtest.Open(t, dbtest.SQLiteOptions(t)), newArchive(t)
+	store(t, d, 48*time.Hour, names("a", 5)...)
+	err := d.Update(t.Context(), nil, func(tx *db.Tx) error {
+		_, err := tx.Exec(`DELETE FROM journal WHERE position > 3`)
+		return err
+	})
+	if err == nil {
+		err = a.Close(t.Context(), d)
+	}
+	if err == nil || !strings.Contains(err.Error(), "no positions from 4 to 5") || len(a.files(t)) != 0 {
+		t.Errorf("close: got %v and files %q, want an error and none", err, a.files(t))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -190,8 +191,11 @@ func (c *call) newDumpFile(name string) (*dumpFile, error) {
 		return nil, err
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".part-*") // O_EXCL, 0600
+	if path, ok := errors.AsType[*fs.PathError](err); ok {                         // it names a file that nobody has asked for
+		return nil, failed(fileHint(name, err), "make the dump %s: %w", name, path.Err)
+	}
 	if err != nil {
-		return nil, failed(fileHint(name, err), "make the dump: %w", err)
+		return nil, fmt.Errorf("make the dump %s: %w", name, err)
 	}
 	return &dumpFile{Writer: f, file: f, name: name}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -51,7 +52,16 @@ func fileHint(name string, err error) string {
 	folder := filepath.Dir(name)
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return "run it as a user who may: ls -l " + shellQuote(folder)
+		return "run it as a user who may: ls -ld " + shellQuote(folder) + " " + shellQuote(name)
+	case errors.Is(err, syscall.EISDIR):
+		return "name a file in that folder: ls " + shellQuote(name)
+	case errors.Is(err, syscall.ENOTDIR):
+		for _, err := os.Stat(folder); err != nil && folder != filepath.Dir(folder); _, err = os.Stat(folder) {
+			folder = filepath.Dir(folder)
+		}
+		return "there is a file in the place of the folder: ls -l " + shellQuote(folder)
+	case errors.Is(err, syscall.EROFS):
+		return "the disk is mounted for reading only: findmnt -T " + shellQuote(folder)
 	case !errors.Is(err, fs.ErrNotExist):
 		return ""
 	}

@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"syscall"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -181,7 +180,7 @@ func (c *call) init() error {
 	o.TestClock = c.text("test-clock") == "true"
 	made, err := server.Init(c.ctx, o)
 	if err != nil {
-		return err
+		return c.serving(err)
 	}
 	if c.json() {
 		b, err := json.Marshal(map[string]string{
@@ -216,15 +215,21 @@ func (c *call) serve() error {
 	return c.serving(server.Run(c.ctx, o, func(r server.Ready) { c.say("serving; management at %s", r.ManagementURL) }))
 }
 
-// serving adds to the end of a server what an operator types next.
+// serving adds to the end of a server, or of what makes one, what an operator types next.
 func (c *call) serving(err error) error {
+	address, isAddress := errors.AsType[*server.AddressError](err)
+	path, isPath := errors.AsType[*fs.PathError](err)
 	switch {
+	case err == nil:
+		return nil
 	case errors.Is(err, server.ErrUnconfirmed):
 		return failed(c.confirmation(), "%w", err)
-	case errors.Is(err, syscall.EADDRINUSE):
-		return failed("stop what listens there, or set another address: --set listen=127.0.0.1:9443, and the like", "%w", err)
-	case errors.Is(err, syscall.EACCES):
-		return failed("run it as a user who may, or set another path or a port from 1024 on", "%w", err)
+	case isAddress:
+		return failed("stop what listens there, or name another: --set "+address.Setting+"=127.0.0.1:9443", "%w", err)
+	case isPath:
+		return failed(fileHint(path.Path, err), "%w", err)
+	case errors.Is(err, fs.ErrPermission):
+		return failed("run it as a user who may, or set another path", "%w", err)
 	}
 	return err
 }
@@ -247,7 +252,7 @@ func (c *call) confirmation() string {
 // doctor prints what it found, the bad with how to mend it.
 func (c *call) doctor() error {
 	o, err := c.serverOptions()
-	if misuse, ok := errors.AsType[*fault](err); ok {
+	if misuse, ok := errors.AsType[*fault](err); ok && misuse.code == exitUsage {
 		return misuse
 	}
 	if err != nil {

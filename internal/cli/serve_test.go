@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -40,6 +41,40 @@ func TestServerUsage(t *testing.T) {
 	}
 	if entries, err := os.ReadDir("."); err != nil || len(entries) > 0 {
 		t.Errorf("a refused start left %v, %v", entries, err)
+	}
+}
+
+// A start that is refused says what to type next.
+func TestStartHints(t *testing.T) {
+	t.Chdir(t.TempDir())
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for name, text := range map[string]string{"short": "short", "file": "x", "folder/x": "x"} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o700), os.WriteFile(name, []byte(text), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tt := range []struct{ args, errs, hint string }{
+		{fmt.Sprintf("dev --port %d --set metrics_listen=", freePort(t)) + taken.Addr().String(), "metrics_listen: listen tcp", "--set metrics_listen=127.0.0.1:9443"},
+		{"init --set data_dir=file/data --set root_key.file=k", "file", "there is a file in the place of the folder: ls -l 'file'"},
+		{"init --set data_dir=d --passphrase-file absent", "root_key.passphrase_file", "what is there: ls '.'"},
+		{"init --set data_dir=d --passphrase-file short", "want at least 12", ""},
+		{"init --set data_dir=d --set root_key.file=k --set database.path=folder", "folder", "name a file in that folder: ls 'folder'"},
+		{"doctor --config absent.yaml", "checks need mending", ""},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			got := run(t, "", strings.Fields(tt.args)...)
+			hint := "strongroom: hint: "
+			if tt.hint == "" {
+				hint = ""
+			}
+			if got.code != 1 || !strings.Contains(got.errs, tt.errs) || !strings.Contains(got.errs, hint) || !strings.Contains(got.errs, tt.hint) {
+				t.Errorf("got %d, %s, want 1, %q and the hint %q", got.code, got.errs, tt.errs, tt.hint)
+			}
+		})
 	}
 }
 

@@ -140,12 +140,12 @@ func Open(ctx context.Context, o Options) (*DB, error) { return open(ctx, o, o.C
 var ErrNone = errors.New("there is no database of Strongroom")
 
 // OpenExisting opens and migrates a database that is there already, when look has seen it and has
-// returned nil: until then no table is written to (a file of SQLite is locked, and in WAL mode). Only View can be used meanwhile, and it finds the
-// schema of whichever release was here last.
+// returned nil: until then no table is written to (a file of SQLite is locked). Only View can be used
+// meanwhile, and it finds the schema of whichever release was here last.
 func OpenExisting(ctx context.Context, o Options, look func(*DB) error) (*DB, error) {
 	o.Create = false
 	return open(ctx, o, true, func(d *DB) error {
-		exists, err := hasMeta(ctx, d)
+		exists, err := hasOurs(ctx, d)
 		if err == nil && !exists {
 			err = ErrNone
 		}
@@ -161,6 +161,9 @@ func OpenExisting(ctx context.Context, o Options, look func(*DB) error) (*DB, er
 
 // open is Open with a look at the database before anything is done to it.
 func open(ctx context.Context, o Options, migrates bool, look func(*DB) error) (*DB, error) {
+	if err := checkFile(ctx, o); err != nil {
+		return nil, err
+	}
 	eng, err := openEngine(o)
 	if err != nil {
 		return nil, err

@@ -42,4 +42,9 @@ func (d *DB) IndexRevision(set string) int64 {
 }
 
 // Schema is what the database has, as ProveSchema compares it.
-func (t *Tx) Schema() ([]string, error) { return t.schema() }
+func (t *Tx) Schema() ([]string, error) { return t.schema(nil) }
+
+// SealSchemaAs seals the schema of this release as one of another format and version.
+func (t *Tx) SealSchemaAs(format, version int64) error {
+	return t.SetMeta(t.db.metaSchema(), sealedSchema{format, version, t.db.schemaOfRelease()}.String())
+}

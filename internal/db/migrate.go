@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -24,7 +26,7 @@ var migrations embed.FS
 // checkReader refuses a database that a newer release has made unreadable for this one, before
 // anything is written to it.
 func checkReader(ctx context.Context, d *DB) error {
-	exists, err := hasMeta(ctx, d)
+	exists, err := hasOurs(ctx, d)
 	if err != nil || !exists {
 		return err
 	}
@@ -43,16 +45,25 @@ func checkReader(ctx context.Context, d *DB) error {
 	return nil
 }
 
-func hasMeta(ctx context.Context, d *DB) (bool, error) {
-	q := `SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'meta'`
-	if d.engine.name == PostgreSQL {
-		q = `SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema() AND table_name = 'meta'`
+// hasOurs says whether a database is one of ours, and refuses one of another program: a file with tables
+// that are not ours, or, where others may live beside us, one that has what our tables are called.
+func hasOurs(ctx context.Context, d *DB) (bool, error) {
+	names, err := liveTables(ctx, d)
+	if err != nil {
+		return false, err
 	}
-	var n int
-	if err := d.reads.QueryRowContext(ctx, q).Scan(&n); err != nil {
-		return false, d.engine.wrap(fmt.Errorf("look at the database: %w", err))
+	if !slices.ContainsFunc([]string{"goose_db_version", "meta", "keyring"}, func(name string) bool { return !slices.Contains(names, name) }) {
+		return true, nil
 	}
-	return n > 0, nil
+	ours := Tables()
+	theirs := slices.DeleteFunc(names, func(name string) bool {
+		return bookkeeping(name) ||
+			d.engine.name == PostgreSQL && !slices.ContainsFunc(ours, func(t Stored) bool { return t.Name == name })
+	})
+	if len(theirs) > 0 {
+		return false, fmt.Errorf("%w: it has tables of another program (%s); set the database to another", ErrNotEmpty, strings.Join(theirs, ", "))
+	}
+	return false, nil
 }
 
 // migrate brings the schema to this release's. On PostgreSQL a lock table lets one node do it

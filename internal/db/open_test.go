@@ -3,6 +3,7 @@ package db_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -192,7 +193,7 @@ func TestSQLiteIsDurable(t *testing.T) {
 func TestPostgreSQLMustBeDurable(t *testing.T) {
 	o := dbtest.PostgreSQLOptions(t)
 	d := dbtest.Open(t, o)
-	update(t, d, func(tx *db.Tx) error {
+	on := func(tx *db.Tx) error {
 		for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
 			var got string
 			if err := tx.QueryRow(`SELECT current_setting($1)`, setting).Scan(&got); err != nil || got != "on" {
@@ -200,14 +201,20 @@ func TestPostgreSQLMustBeDurable(t *testing.T) {
 			}
 		}
 		return nil
-	})
-	closeDB(t, d)
+	}
+	update(t, d, on)
 	var name string
 	r := raw(t, o)
 	if err := r.QueryRow(`SELECT current_database()`).Scan(&name); err != nil {
 		t.Fatal(err)
 	}
 	exec(t, r, `ALTER DATABASE `+name+` SET synchronous_commit = off`)
+	update(t, d, on)
+	exec(t, r, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()`, name)
+	if err := d.Update(t.Context(), nil, func(tx *db.Tx) error { tx.Record([]byte("x")); return nil }); !errors.Is(err, db.ErrUnavailable) {
+		t.Errorf("a write by new connections, with synchronous_commit off: got %v, want a refusal", err)
+	}
+	closeDB(t, d)
 	d, err := db.Open(t.Context(), o)
 	if err == nil {
 		d.Close()
@@ -384,4 +391,64 @@ func TestReadsCannotWrite(t *testing.T) {
 			return tx.SetMeta("k", "v") // the pool for writes is unharmed
 		})
 	})
+}
+
+// A database of another program is left as it is.
+func TestForeignDatabase(t *testing.T) {
+	open := map[string]func(db.Options) (*db.DB, error){
+		"to make one": func(o db.Options) (*db.DB, error) { o.Create = true; return db.Open(t.Context(), o) },
+		"to serve": func(o db.Options) (*db.DB, error) {
+			return db.OpenExisting(t.Context(), o, func(*db.DB) error { return nil })
+		},
+		"to fill": func(o db.Options) (*db.DB, error) { return db.OpenEmpty(t.Context(), o) },
+		"to look": func(o db.Options) (*db.DB, error) { return db.Peek(t.Context(), o) },
+	}
+	for name, open := range open {
+		t.Run(name, func(t *testing.T) {
+			dbtest.EachOptions(t, func(t *testing.T, o db.Options) {
+				exec(t, raw(t, o), `CREATE TABLE meta (name TEXT, secret TEXT)`)
+				exec(t, raw(t, o), `INSERT INTO meta VALUES ('theirs', 'kept')`)
+				before, tables := folder(t, o), schema(t, o)
+				d, err := open(o)
+				if err == nil {
+					d.Close()
+				}
+				if !errors.Is(err, db.ErrNotEmpty) || !strings.Contains(err.Error(), "meta") {
+					t.Errorf("got %v, want a refusal that names the table", err)
+				}
+				if got := folder(t, o); got != before {
+					t.Errorf("files were %s, and are %s", before, got)
+				}
+				if got := schema(t, o); got != tables {
+					t.Errorf("tables were %s, and are %s", tables, got)
+				}
+			})
+		})
+	}
+	t.Run("with which ours live together", func(t *testing.T) {
+		o := dbtest.PostgreSQLOptions(t)
+		exec(t, raw(t, o), `CREATE TABLE theirs (id TEXT)`)
+		dbtest.Open(t, o)
+	})
+}
+
+// folder lists the files of a database with their digests.
+func folder(t *testing.T, o db.Options) string {
+	t.Helper()
+	if o.Engine != db.SQLite {
+		return ""
+	}
+	entries, err := os.ReadDir(filepath.Dir(o.Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []string
+	for _, e := range entries {
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(o.Path), e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, fmt.Sprintf("%s %x", e.Name(), sha256.Sum256(b)))
+	}
+	return strings.Join(out, ", ")
 }

@@ -2,10 +2,13 @@ package db
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
+
+	"modernc.org/sqlite"
 )
 
 // Peek opens a database to look at it, also beside whoever serves it, and changes nothing: there is
@@ -49,14 +52,40 @@ func peekSQLite(o Options) (engine, error) {
 	}, nil
 }
 
+// checkFile refuses a file of SQLite that is another program's, before it is opened for writing, which
+// changes it and leaves a lock beside it. What else is wrong with it, opening tells.
+func checkFile(ctx context.Context, o Options) error {
+	if st, err := os.Stat(o.Path); o.Engine != SQLite || err != nil || st.Size() == 0 {
+		return nil
+	}
+	eng, err := peekSQLite(o)
+	if err != nil {
+		return err
+	}
+	d := &DB{engine: eng, reads: eng.reads}
+	defer d.reads.Close()
+	_, err = hasOurs(ctx, d)
+	if se, ok := errors.AsType[*sqlite.Error](err); ok && se.Code() == sqliteNotADatabase {
+		err = errors.New("the file is no database of SQLite: set database.path to the one that is meant, or put a dump back (strongroom restore --from)")
+	} else if !errors.Is(err, ErrNotEmpty) {
+		return nil
+	}
+	return fmt.Errorf("open the database %q: %w", o.Path, err)
+}
+
 // Size is how many bytes the database takes up.
 func (d *DB) Size(ctx context.Context) (bytes int64, err error) {
-	q := `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`
-	if d.engine.name == PostgreSQL {
-		q = `SELECT pg_catalog.pg_database_size(current_database())`
+	factors := []string{`SELECT pg_catalog.pg_database_size(current_database())`}
+	if d.engine.name == SQLite { // as statements: a table of somebody else may bear the name of a pragma's function
+		factors = []string{`PRAGMA page_count`, `PRAGMA page_size`}
 	}
-	if err := d.reads.QueryRowContext(ctx, q).Scan(&bytes); err != nil {
-		return 0, d.engine.wrap(fmt.Errorf("ask for the size of the database: %w", err))
+	bytes = 1
+	for _, q := range factors {
+		var n int64
+		if err := d.reads.QueryRowContext(ctx, q).Scan(&n); err != nil {
+			return 0, d.engine.wrap(fmt.Errorf("ask for the size of the database: %w", err))
+		}
+		bytes *= n
 	}
 	return bytes, nil
 }

@@ -39,7 +39,7 @@ func openPostgreSQL(o Options) (engine, error) {
 	// In the clock's query both factors are numeric: for numeric times integer an operator of somebody
 	// else would be taken.
 	return engine{
-		name: PostgreSQL, reads: pool(cfg, o.connections()), writes: pool(cfg, 6), lanes: 2, workers: 2,
+		name: PostgreSQL, reads: pool(cfg, o.connections()), writes: pool(cfg, 6, stdlib.OptionAfterConnect(pinCommit)), lanes: 2, workers: 2,
 		readIsolation: sql.LevelRepeatableRead, readOnly: true,
 		lockSuffix:  ` FOR UPDATE`,
 		clock:       `SELECT CAST(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * CAST(1000000 AS NUMERIC) AS BIGINT)`,
@@ -50,23 +50,42 @@ func openPostgreSQL(o Options) (engine, error) {
 	}, nil
 }
 
-func pool(cfg *pgx.ConnConfig, n int) *sql.DB {
-	d := stdlib.OpenDB(*cfg)
+func pool(cfg *pgx.ConnConfig, n int, options ...stdlib.OptionOpenDB) *sql.DB {
+	d := stdlib.OpenDB(*cfg, options...)
 	d.SetMaxOpenConns(n)
 	d.SetMaxIdleConns(n)
 	d.SetConnMaxIdleTime(5 * time.Minute)
 	return d
 }
 
+// pinCommit keeps the setting by which a commit is durable as it is now, whatever becomes of it for the
+// database or the server, and refuses a session in which it is off.
+func pinCommit(ctx context.Context, c *pgx.Conn) error {
+	const name = "synchronous_commit"
+	var value string
+	err := c.QueryRow(ctx, `SELECT pg_catalog.set_config($1, pg_catalog.current_setting($1), false)`, name).Scan(&value)
+	if err == nil {
+		err = refuseOff(name, value)
+	}
+	return err
+}
+
+func refuseOff(setting, value string) error {
+	if value == "off" {
+		return fmt.Errorf("postgresql setting %s is off: an answered write could be lost; set %s = on", setting, setting)
+	}
+	return nil
+}
+
 // checkDurable refuses a server that would answer a commit before it is on disk.
 func checkDurable(ctx context.Context, d *DB) error {
-	for _, setting := range []string{"fsync", "synchronous_commit", "full_page_writes"} {
+	for _, s := range durable {
 		var value string
-		if err := d.writes.QueryRowContext(ctx, `SELECT current_setting($1)`, setting).Scan(&value); err != nil {
+		if err := d.writes.QueryRowContext(ctx, `SELECT pg_catalog.current_setting($1)`, s.name).Scan(&value); err != nil {
 			return unavailable("read the server's settings", err)
 		}
-		if value == "off" {
-			return fmt.Errorf("postgresql setting %s is off: an answered write could be lost; set %s = on", setting, setting)
+		if err := refuseOff(s.name, value); err != nil {
+			return err
 		}
 	}
 	return nil

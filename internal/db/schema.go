@@ -3,6 +3,7 @@ package db
 import (
 	"embed"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -24,9 +25,36 @@ func (d *DB) schemaOfRelease() string {
 	return string(b)
 }
 
+// schemaFormat is the format of the lines: it rises with each change of what they say of the same schema.
+// In a rolling restart over such a change, the release before takes the newer one's word for the schema.
+const schemaFormat = 1
+
 // metaSchema is the key under which a release that has migrated keeps the schema that it has made, for
 // the release before: during a rolling restart that one proves what it cannot know itself.
 func (d *DB) metaSchema() string { return "schema_" + string(d.engine.name) }
+
+// A sealedSchema is what stands in the meta table.
+type sealedSchema struct {
+	format, version int64
+	text            string
+}
+
+func (s sealedSchema) String() string {
+	return fmt.Sprintf("format %d version %d\n%s", s.format, s.version, s.text)
+}
+
+func (t *Tx) sealedSchema() (s sealedSchema, err error) {
+	value, err := t.Meta(t.db.metaSchema())
+	if err != nil || value == "" {
+		return s, err
+	}
+	head, text, _ := strings.Cut(value, "\n")
+	if _, err := fmt.Sscanf(head, "format %d version %d", &s.format, &s.version); err != nil {
+		return s, fmt.Errorf("the sealed schema begins with %.40q: %w", head, err)
+	}
+	s.text = text
+	return s, nil
+}
 
 // SealSchema stores the schema of this release, if the database has it and it is not stored yet.
 func (t *Tx) SealSchema() error {
@@ -35,79 +63,120 @@ func (t *Tx) SealSchema() error {
 		return err
 	}
 	// Whatever stands there is overwritten, also what somebody else has put there.
-	text := t.db.schemaOfRelease()
-	if sealed, err := t.Meta(t.db.metaSchema()); err == nil && sealed == text {
+	want := sealedSchema{schemaFormat, version, t.db.schemaOfRelease()}
+	if found, err := t.sealedSchema(); err == nil && found == want {
 		return nil
 	}
-	return t.SetMeta(t.db.metaSchema(), text)
+	return t.SetMeta(t.db.metaSchema(), want.String())
 }
 
 // ProveSchema refuses a database whose tables are not as the migrations have made them: a constraint
 // that drops rows, a column that answers by itself, a trigger or a view in a table's place act behind our
 // statements. What others have beside our tables is nobody's business, as long as it does not refer to them.
+// The catalog is not a snapshot's: what is found while somebody changes a table may be gone at a second look.
 func (t *Tx) ProveSchema() error {
 	version, err := t.SchemaVersion()
 	if err != nil {
 		return err
 	}
-	want := t.db.schemaOfRelease()
+	want := sealedSchema{schemaFormat, version, t.db.schemaOfRelease()}
 	if version != SchemaVersion() {
-		if want, err = t.Meta(t.db.metaSchema()); err != nil {
+		if want, err = t.sealedSchema(); err != nil {
 			return err
 		}
-		if want == "" {
+		if want.version != version {
 			return fmt.Errorf("the schema has version %d and no release has vouched for that: %w", version, envelope.ErrTampered)
 		}
+		if want.format != schemaFormat {
+			return nil
+		}
 	}
-	live, err := t.schema()
+	lines := strings.Split(strings.TrimSpace(want.text), "\n")
+	live, err := t.schema(tablesOf(lines))
 	if err != nil {
 		return err
 	}
-	return compareSchemas(strings.Split(strings.TrimSpace(want), "\n"), live)
+	return compareSchemas(lines, live)
 }
 
-// compareSchemas names the first line of either that the other lacks. Lines begin with their table; those
-// of tables that are not wanted are left out.
-func compareSchemas(want, live []string) error {
-	tables := map[string]bool{}
-	for _, line := range want {
+// tablesOf are the tables that lines begin with.
+func tablesOf(lines []string) []string {
+	var tables []string
+	for _, line := range lines {
 		table, _, _ := strings.Cut(line, " ")
-		tables[table] = true
+		tables = append(tables, table)
 	}
+	return slices.Compact(slices.Sorted(slices.Values(tables)))
+}
+
+// compareSchemas names the first line of either that the other lacks.
+func compareSchemas(want, live []string) error {
 	for _, line := range live {
-		if table, what, _ := strings.Cut(line, " "); tables[table] && !slices.Contains(want, line) {
+		if !slices.Contains(want, line) && !isCopy(line, want) {
+			table, what, _ := strings.Cut(line, " ")
 			return fmt.Errorf("the schema of %s was changed, there is: %s: %w", table, what, envelope.ErrTampered)
 		}
 	}
 	for _, line := range want {
-		if table, what, _ := strings.Cut(line, " "); !slices.Contains(live, line) {
+		if !slices.Contains(live, line) {
+			table, what, _ := strings.Cut(line, " ")
 			return fmt.Errorf("the schema of %s was changed, there is not: %s: %w", table, what, envelope.ErrTampered)
 		}
 	}
 	return nil
 }
 
-// schema lists what the database has, sorted: each line under the table that it acts on, or whose name it
-// bears.
-func (t *Tx) schema() (lines []string, err error) {
-	q := schemaOfSQLite
+// beingRebuilt is an index of PostgreSQL's REINDEX CONCURRENTLY, while it runs or after it failed: it has
+// another name, is not valid yet or no more, and copies one that is.
+var (
+	beingRebuilt = regexp.MustCompile(`^(\S+ CREATE (?:UNIQUE )?INDEX )\S+_cc(?:new|old)\d*( ON .*) not valid$`)
+	indexName    = regexp.MustCompile(`^(\S+ CREATE (?:UNIQUE )?INDEX )\S+( ON .*)$`)
+)
+
+// isCopy says whether a line is the copy of a wanted index, being rebuilt.
+func isCopy(line string, want []string) bool {
+	rebuilt := beingRebuilt.FindStringSubmatch(line)
+	return rebuilt != nil && slices.ContainsFunc(want, func(wanted string) bool {
+		index := indexName.FindStringSubmatch(wanted)
+		return index != nil && index[1] == rebuilt[1] && index[2] == rebuilt[2]
+	})
+}
+
+// indexRoom is how full PostgreSQL leaves the pages of an index, which is for whoever looks after it.
+var indexRoom = regexp.MustCompile(`^(CREATE (?:UNIQUE )?INDEX \S+ ON \S+ USING btree \([^()']*\)) WITH \([^()]*\)`)
+
+// schema lists what the database has for tables of the given names and the migrations' bookkeeping, sorted:
+// each line under the table that it acts on, or whose name it bears. No names mean all tables. Of the
+// bookkeeping, which is the migration library's, it lists what acts behind statements.
+func (t *Tx) schema(tables []string) (lines []string, err error) {
+	q, args := schemaOfSQLite, []any(nil)
 	if t.db.engine.name == PostgreSQL {
-		q = schemaOfPostgreSQL
+		q, args = schemaOfPostgreSQL, []any{strings.Join(tables, " ")}
 	}
 	err = t.Query(func(row Scanner) error {
 		var table, what string
 		err := row.Scan(&table, &what)
-		if !bookkeeping(table) && !strings.ContainsAny(table, " \t\n") { // no table of ours has a blank in its name
-			lines = append(lines, table+" "+strings.Join(strings.Fields(what), " "))
+		what = indexRoom.ReplaceAllString(strings.Join(strings.Fields(what), " "), "$1")
+		switch {
+		case t.db.engine.name == SQLite && strings.HasPrefix(table, "pragma_"):
+			return fmt.Errorf("there is a table %s, in the place of SQLite's own: %w", table, envelope.ErrTampered)
+		case len(tables) > 0 && !slices.Contains(tables, table) && !bookkeeping(table):
+		case bookkeeping(table) && !actor.MatchString(what):
+		case strings.ContainsAny(table, " \t\n"): // no table of ours has a blank in its name
+		default:
+			lines = append(lines, table+" "+what)
 		}
 		return err
-	}, q)
+	}, q, args...)
 	if err != nil {
 		return nil, fmt.Errorf("look at the schema: %w", err)
 	}
 	slices.Sort(lines)
 	return lines, nil
 }
+
+// actor is what acts behind the statements on a table.
+var actor = regexp.MustCompile(`^(trigger|rule|view|materialised view)\b`)
 
 // SQLite keeps the text that made a table or an index; the indexes of its own have none. It keeps names as
 // they were typed, and takes capitals for the same.
@@ -125,7 +194,8 @@ const schemaOfPostgreSQL = `
 	WITH tables AS (
 		SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = current_schema()
+		WHERE n.nspname = current_schema() AND ($1 = '' OR pg_catalog.starts_with(CAST(c.relname AS text), 'goose_')
+			OR CAST(c.relname AS text) = ANY (pg_catalog.string_to_array($1, ' ')))
 	)
 	SELECT relname::text, pg_catalog.concat('table kind ', relkind, ' ', relpersistence,
 		CASE WHEN relrowsecurity OR relforcerowsecurity THEN ' with row security' END)

@@ -85,8 +85,8 @@ func openSQLite(o Options) (engine, error) {
 	checkpoints.SetMaxOpenConns(1)
 	// The first connection turns the file into WAL mode before a reader meets it.
 	if err := writes.Ping(); err != nil {
-		if se, ok := errors.AsType[*sqlite.Error](err); ok && se.Code() == sqliteNotADatabase {
-			err = errors.New("the file is no database of SQLite: set database.path to the one that is meant, or put a dump back (strongroom restore --from)")
+		if se, ok := errors.AsType[*sqlite.Error](err); ok && se.Code()&0xff == sqliteReadOnly {
+			err = &fs.PathError{Op: "write to", Path: filepath.Dir(path), Err: fs.ErrPermission}
 		}
 		err = errors.Join(err, writes.Close(), reads.Close(), checkpoints.Close(), release())
 		return engine{}, fmt.Errorf("open the database %q: %w", o.Path, err)

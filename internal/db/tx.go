@@ -146,17 +146,20 @@ func (t *Tx) Raise(scope string) error {
 func (t *Tx) Record(b []byte) { t.records = append(t.records, b) }
 
 // Lease takes or renews the named lease for holder until ttl from now. ok says whether holder
-// has it; fence rises each time that the lease changes hands, so that a late holder is noticed.
+// has it; fence rises each time that the lease changes hands, so that a late holder is noticed. One
+// that lasts longer than anybody takes it for is none of ours, and does not count.
 func (t *Tx) Lease(name, holder string, ttl time.Duration) (fence int64, ok bool, err error) {
 	const q = `
 		INSERT INTO leases (name, holder, fence, expires_us) VALUES ($1, $2, 1, $3)
 		ON CONFLICT (name) DO UPDATE
 		SET fence = leases.fence + CASE WHEN leases.holder = $2 THEN 0 ELSE 1 END,
 			holder = $2, expires_us = $3
-		WHERE leases.holder = $2 OR leases.expires_us < $4 OR leases.expires_us > $3
+		WHERE leases.holder = $2 OR leases.expires_us < $4 OR leases.expires_us > $5
 		RETURNING fence`
 	t.wrote = true
-	err = t.QueryRow(q, name, holder, t.Now.Add(ttl).UnixMicro(), t.Micros()).Scan(&fence)
+	expires := t.Now.Add(ttl)
+	// The holder may have renewed it since this transaction began.
+	err = t.QueryRow(q, name, holder, expires.UnixMicro(), t.Micros(), expires.Add(time.Minute).UnixMicro()).Scan(&fence)
 	if errors.Is(err, ErrNoRows) {
 		return 0, false, nil
 	}
@@ -164,6 +167,16 @@ func (t *Tx) Lease(name, holder string, ttl time.Duration) (fence int64, ok bool
 		return 0, false, fmt.Errorf("take the lease %q: %w", name, err)
 	}
 	return fence, true, nil
+}
+
+// Rest is the pause between two steps of long work, in which others have the database to themselves.
+func Rest(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // EndLeases gives up all that holder has, so that another does not wait for their time.

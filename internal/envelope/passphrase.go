@@ -49,12 +49,20 @@ var bounds = []struct {
 	{"threads", func(p PassphraseParameters) uint32 { return uint32(p.Threads) }, 1, 16},
 }
 
+// CheckPassphrase refuses what NewPassphraseRootKey refuses.
+func CheckPassphrase(passphrase []byte) error {
+	if len(passphrase) < minPassphrase {
+		return fmt.Errorf("passphrase has %d bytes: want at least %d", len(passphrase), minPassphrase)
+	}
+	return nil
+}
+
 // NewPassphraseRootKey makes a root key from a passphrase of at least 12 bytes by Argon2id
 // with a new salt. The caller stores the parameters; without them the key is gone. The bytes
 // count as they are: the caller cuts the line end that an editor left.
 func NewPassphraseRootKey(passphrase []byte) (RootKey, PassphraseParameters, error) {
-	if len(passphrase) < minPassphrase {
-		return nil, PassphraseParameters{}, fmt.Errorf("passphrase has %d bytes: want at least %d", len(passphrase), minPassphrase)
+	if err := CheckPassphrase(passphrase); err != nil {
+		return nil, PassphraseParameters{}, err
 	}
 	p := PassphraseParameters{Salt: make([]byte, 16), Time: newTime, MemoryKiB: newMemoryKiB, Threads: newThreads}
 	_, _ = rand.Read(p.Salt)

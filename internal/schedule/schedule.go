@@ -59,6 +59,9 @@ type task struct {
 	run   func(ctx context.Context) error
 }
 
+// ttl is how long a lease for the task lasts, from when it was taken or renewed.
+func (t task) ttl() time.Duration { return 3*t.every + time.Minute }
+
 // longAfter is when after a start the long tasks begin: the first requests come before them.
 const longAfter = 5 * time.Second
 
@@ -127,19 +130,65 @@ func (s *Scheduler) endLeases(ctx context.Context) {
 
 // once runs a task if its lease can be had.
 func (s *Scheduler) once(ctx context.Context, t task) {
-	held := !t.alone
-	var err error
+	run := t.run
 	if t.alone {
-		err = s.DB.Update(ctx, nil, func(tx *db.Tx) (err error) {
-			_, held, err = tx.Lease(t.name, s.Node, 3*t.every+time.Minute)
-			return err
-		})
+		run = func(ctx context.Context) error { return s.alone(ctx, t) }
 	}
-	if err == nil && held {
-		err = t.run(ctx)
-	}
-	if err != nil && ctx.Err() == nil {
+	if err := run(ctx); err != nil && ctx.Err() == nil {
 		s.Log.LogAttrs(ctx, slog.LevelWarn, "scheduled work failed", slog.String("task", t.name), slog.Any("error", err))
+	}
+}
+
+var errLeaseLost = errors.New("the lease could not be kept: another node may do this work by now")
+
+// alone runs a task if its lease can be had, for as long as it can be kept.
+func (s *Scheduler) alone(ctx context.Context, t task) error {
+	until, err := s.lease(ctx, t)
+	if err != nil || until.IsZero() {
+		return err
+	}
+	held, lose := context.WithCancelCause(ctx)
+	var keeper sync.WaitGroup
+	keeper.Go(func() {
+		if s.keep(held, t, until); held.Err() == nil {
+			lose(errLeaseLost)
+		}
+	})
+	err = t.run(held)
+	if lost := context.Cause(held); err != nil && lost != nil {
+		err = lost
+	}
+	lose(nil)
+	keeper.Wait()
+	return err
+}
+
+// lease takes or renews the lease of a task. It says until when this node has it: the zero time if
+// another does.
+func (s *Scheduler) lease(ctx context.Context, t task) (until time.Time, err error) {
+	asked, held := time.Now(), false
+	err = s.DB.Update(ctx, nil, func(tx *db.Tx) (err error) {
+		_, held, err = tx.Lease(t.name, s.Node, t.ttl())
+		return err
+	})
+	if err != nil || !held {
+		return time.Time{}, err
+	}
+	return asked.Add(t.ttl()), nil
+}
+
+// keep renews a lease until ctx ends, or the lease is lost.
+func (s *Scheduler) keep(ctx context.Context, t task, until time.Time) {
+	for db.Rest(ctx, t.ttl()/4) == nil {
+		within, cancel := context.WithDeadline(ctx, until)
+		next, err := s.lease(within, t)
+		cancel()
+		if err == nil {
+			until = next
+		}
+		if !time.Now().Before(until) {
+			return
+		}
 	}
 }
 

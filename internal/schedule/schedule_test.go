@@ -201,6 +201,43 @@ func TestOneNodeDoesATask(t *testing.T) {
 	})
 }
 
+// A task that lasts longer than its lease keeps it, and ends when another node has it all the same.
+func TestLeaseIsKept(t *testing.T) {
+	const ttl = 2 * time.Second
+	each(t, func(t *testing.T, first *Scheduler) {
+		second := *first
+		second.Node = "node2"
+		var log bytes.Buffer
+		first.Log = slog.New(slog.NewTextHandler(&log, nil))
+		ran := ""
+		job := func(run func(context.Context) error) task { return task{"job", (ttl - time.Minute) / 3, true, run} }
+		other := job(func(context.Context) error { ran += "second "; return nil })
+		first.once(t.Context(), job(func(ctx context.Context) error {
+			for range 8 {
+				if err := db.Rest(ctx, ttl/4); err != nil {
+					return err
+				}
+				second.once(t.Context(), other)
+			}
+			ran += "first "
+			return nil
+		}))
+		first.once(t.Context(), job(func(ctx context.Context) error {
+			err := first.DB.Update(t.Context(), nil, func(tx *db.Tx) error {
+				_, err := tx.Exec(`UPDATE leases SET holder = 'node2', expires_us = $1 WHERE name = 'job'`, tx.Now.Add(ttl).UnixMicro())
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return db.Rest(ctx, time.Minute)
+		}))
+		if ran != "first " || !strings.Contains(log.String(), errLeaseLost.Error()) {
+			t.Errorf("ran %q and logged %q, want the first alone, and that it lost the lease then", ran, log.String())
+		}
+	})
+}
+
 func TestFailedTaskIsLogged(t *testing.T) {
 	each(t, func(t *testing.T, s *Scheduler) {
 		var log bytes.Buffer

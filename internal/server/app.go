@@ -58,14 +58,11 @@ type app struct {
 
 // newApp opens the app of a server, if the database is as far as this node has seen it.
 func newApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
-	a, err := openApp(ctx, o, log)
+	a, err := openApp(ctx, o, log, (*app).checkStart)
 	if err != nil {
 		return nil, err
 	}
-	err = a.checkRestored(ctx)
-	if err == nil {
-		err = a.checkProgress(ctx)
-	}
+	err = a.checkProgress(ctx)
 	if err == nil {
 		err = withRoom(func() error { return a.scheduler.HoldKeys(ctx) }) // before a change of the root key could overlook this node
 	}
@@ -75,9 +72,24 @@ func newApp(ctx context.Context, o Options, log *slog.Logger) (*app, error) {
 	return a, nil
 }
 
-// openApp looks at the database and opens the keys before it makes or changes anything: a start in a
-// folder without a database, or with the wrong root key, leaves no trace.
-func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err error) {
+// checkStart refuses what a server would be refused later, before anything is made for it.
+func (a *app) checkStart(ctx context.Context) error {
+	had, found, err := loadProgress(a.config)
+	if err == nil && found {
+		err = a.checkServed(had)
+	}
+	if err == nil {
+		err = a.checkRestored(ctx)
+	}
+	if err == nil {
+		err = checkFree(a.config)
+	}
+	return err
+}
+
+// openApp looks at the database and opens the keys before it makes or changes anything, and runs a check:
+// a start in a folder without a database, with the wrong root key, or refused by the check, leaves no trace.
+func openApp(ctx context.Context, o Options, log *slog.Logger, check func(*app, context.Context) error) (a *app, err error) {
 	a = &app{config: o.Config, version: o.Version, log: log, families: o.Config.Families(), metrics: newMetrics(), counter: &audit.Counter{}}
 	had := a.hasBallast()
 	if had { // on a full disk it has to make room for opening
@@ -91,9 +103,12 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 		MakeRoom: func() bool { return a.ballast.GiveUp() },
 		IsShort:  func() bool { return a.ballast.IsShort() },
 	}
-	a.db, err = openWith(ctx, o.Config, more, func(ctx context.Context, options db.Options) (*db.DB, error) {
+	d, err := openWith(ctx, o.Config, more, func(ctx context.Context, options db.Options) (*db.DB, error) {
 		return db.OpenExisting(ctx, options, func(d *db.DB) error {
 			err := a.look(ctx, d)
+			if err == nil {
+				err = check(a, ctx)
+			}
 			if err == nil {
 				err = makeDataDir(o.Config)
 			}
@@ -109,6 +124,7 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 	if err != nil {
 		return nil, err
 	}
+	a.db = d
 	a.metrics.waiting = a.db.Waiting
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.db.Close())
@@ -116,8 +132,9 @@ func openApp(ctx context.Context, o Options, log *slog.Logger) (a *app, err erro
 	return a, nil
 }
 
-// look reads whose database it is, and opens its keys.
+// look reads whose database it is, opens its keys, and loads the TLS files.
 func (a *app) look(ctx context.Context, d *db.DB) error {
+	a.db = d
 	err := d.View(ctx, func(tx *db.Tx) (err error) {
 		a.deployment, err = readDeployment(tx)
 		return err
@@ -132,6 +149,9 @@ func (a *app) look(ctx context.Context, d *db.DB) error {
 	}
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, envelope.ErrWrongRootKey) {
 		err = fmt.Errorf("%w; to mend it, %s", err, mendRootKey(a.config, a.deployment))
+	}
+	if err == nil && a.config.TLS.CertificateFile != "" {
+		a.files, err = localca.LoadFiles(a.config.TLS.CertificateFile, a.config.TLS.KeyFile)
 	}
 	return err
 }
@@ -155,7 +175,7 @@ func (a *app) build(ctx context.Context) error {
 	if err := withRoom(func() error { return a.db.Update(ctx, nil, (*db.Tx).SealSchema) }); err != nil {
 		return fmt.Errorf("vouch for the schema: %w", err)
 	}
-	if err := a.openTLS(); err != nil {
+	if err := a.openCA(); err != nil {
 		return err
 	}
 	a.warn(ctx, "clients may refuse the certificate", checkTLS(a.config, time.Now()))
@@ -287,11 +307,10 @@ func (a *app) loginOptions(issuer *identity.Issuer) login.Options {
 	}
 }
 
-// openTLS loads the given certificate, or the local authority, for the hosts of all families.
-func (a *app) openTLS() (err error) {
-	if a.config.TLS.CertificateFile != "" {
-		a.files, err = localca.LoadFiles(a.config.TLS.CertificateFile, a.config.TLS.KeyFile)
-		return err
+// openCA opens the local authority, for the hosts of all families, where no TLS files were given.
+func (a *app) openCA() (err error) {
+	if a.files != nil {
+		return nil
 	}
 	var domains, wildcards []string
 	for _, f := range a.families {

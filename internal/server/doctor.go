@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"runtime"
 	"strings"
@@ -43,8 +44,12 @@ func Doctor(ctx context.Context, o Options) []Finding {
 
 // ConfigurationFindings are the faults of a configuration that cannot be loaded.
 func ConfigurationFindings(err error) (out []Finding) {
+	mend := "set the key to what is wanted, where the line says; docs/configuration.md has all keys"
+	if errors.Is(err, fs.ErrNotExist) {
+		mend = "give --config a file that is there"
+	}
 	for line := range strings.Lines(err.Error()) {
-		out = append(out, bad("configuration", "set the key to what is wanted, where the line says; docs/configuration.md has all keys", "%s", strings.TrimSpace(line)))
+		out = append(out, bad("configuration", mend, "%s", strings.TrimSpace(line)))
 	}
 	return out
 }

@@ -76,14 +76,14 @@ var faults = []planted{
 	{"a damaged page", damage("vaults_purge"), "integrity", "the database file is damaged", "dump"},
 	{"a database of another deployment", func(t *testing.T, cfg *config.Config) {
 		write(t, progressFile(*cfg), `{"deployment":"another"}`)
-	}, "progress", "has served the deployment another", "restore --confirm"},
+	}, "progress", "this node has served another", "restore --confirm"},
 	{"a restore that nobody has confirmed", func(t *testing.T, cfg *config.Config) {
 		withApp(t, *cfg, func(a *app) error { setMeta(t, a, metaRestored, "a dump"); return nil })
-	}, "restore", "nobody has confirmed", "strongroom restore --confirm"},
+	}, "restore", "it was restored from", "strongroom restore --confirm"},
 	{"an old database", func(t *testing.T, cfg *config.Config) {
 		write(t, progressFile(*cfg), fmt.Sprintf(`{"deployment":%q,"authorisation":1000,"directory":1000,"entries":1000}`, deploymentOf(t, *cfg)))
 	}, "progress", "lies behind", "strongroom restore --confirm"},
-	{"half a file of progress", func(t *testing.T, cfg *config.Config) { write(t, progressFile(*cfg), `{"deploy`) }, "progress", "how far the database had come", "restore --confirm"},
+	{"half a file of progress", func(t *testing.T, cfg *config.Config) { write(t, progressFile(*cfg), `{"deploy`) }, "progress", "how far it had come", "restore --confirm"},
 	{"no certificate", func(_ *testing.T, cfg *config.Config) {
 		cfg.TLS = config.TLS{CertificateFile: "/none.pem", KeyFile: "/none.key"}
 	}, "tls.certificate_file", "no such file", "PEM certificate"},

@@ -38,14 +38,7 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 		return InitReport{}, err
 	}
 	defer d.Close()
-	err = d.View(ctx, func(tx *db.Tx) error {
-		_, err := readDeployment(tx)
-		return err
-	})
-	if err == nil {
-		return InitReport{}, errors.New("the database is initialised already: nothing was changed")
-	}
-	if !errors.Is(err, errNotInitialised) {
+	if err := checkUninitialised(ctx, d); err != nil {
 		return InitReport{}, err
 	}
 	if err := checkUnserved(cfg); err != nil {
@@ -63,16 +56,38 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 	dep := deployment{
 		id: db.NewGUID(), tenant: db.NewGUID(), subscription: db.NewGUID(), group: "default", passphrase: parameters,
 	}
-	ring, keys, err := envelope.NewRing(roots, dep.id)
-	if err != nil {
-		return InitReport{}, err
+	if err := dep.make(ctx, d, roots, o); err != nil {
+		return InitReport{}, fmt.Errorf("initialise the database: %w", err)
 	}
-	d.Bind(dep.tenant, ring)
-	err = d.Update(ctx, []string{db.Directory}, func(tx *db.Tx) error {
+	return InitReport{dep.tenant, dep.subscription, dep.group, cfg.DataDir, cfg.RootKey.File}, nil
+}
+
+func checkUninitialised(ctx context.Context, d *db.DB) error {
+	err := d.View(ctx, func(tx *db.Tx) error {
+		_, err := readDeployment(tx)
+		return err
+	})
+	switch {
+	case err == nil:
+		return errors.New("the database is initialised already: nothing was changed")
+	case errors.Is(err, errNotInitialised):
+		return nil
+	}
+	return err
+}
+
+// make fills a new database, or nothing of it.
+func (d deployment) make(ctx context.Context, in *db.DB, roots *envelope.RootKeys, o Options) error {
+	ring, keys, err := envelope.NewRing(roots, d.id)
+	if err != nil {
+		return err
+	}
+	in.Bind(d.tenant, ring)
+	return in.Update(ctx, []string{db.Directory}, func(tx *db.Tx) error {
 		if _, err := readDeployment(tx); !errors.Is(err, errNotInitialised) {
 			return errors.Join(errors.New("another process initialised the database meanwhile"), err)
 		}
-		if err := errors.Join(dep.store(tx), tx.SealSchema()); err != nil {
+		if err := errors.Join(d.store(tx), tx.SealSchema()); err != nil {
 			return err
 		}
 		if o.TestClock {
@@ -80,17 +95,13 @@ func Init(ctx context.Context, o Options) (InitReport, error) {
 				return err
 			}
 		}
-		if err := keyring.Create(tx, dep.tenant, roots.Newest(), keys); err != nil {
+		if err := keyring.Create(tx, d.tenant, roots.Newest(), keys); err != nil {
 			return err
 		}
-		store := &vaults.Store{Ring: ring, Tenant: dep.tenant}
-		_, _, err := store.PutGroup(tx, vaults.ResourceGroup{Subscription: dep.subscription, Name: dep.group, Location: cfg.Region})
+		store := &vaults.Store{Ring: ring, Tenant: d.tenant}
+		_, _, err := store.PutGroup(tx, vaults.ResourceGroup{Subscription: d.subscription, Name: d.group, Location: o.Config.Region})
 		return err
 	})
-	if err != nil {
-		return InitReport{}, fmt.Errorf("initialise the database: %w", err)
-	}
-	return InitReport{dep.tenant, dep.subscription, dep.group, cfg.DataDir, cfg.RootKey.File}, nil
 }
 
 // checkInit refuses, before anything is made, what Init would refuse later.
@@ -101,7 +112,14 @@ func checkInit(cfg config.Config) error {
 		}
 	}
 	if cfg.RootKey.PassphraseFile != "" {
-		_, err := readPassphrases(cfg)
+		lines, err := readPassphrases(cfg)
+		if err == nil {
+			err = envelope.CheckPassphrase(lines[len(lines)-1])
+		}
+		return err
+	}
+	if exists(cfg.RootKey.File) {
+		_, err := envelope.OpenRootKeyFile(cfg.RootKey.File, cfg.DataDir, cfg.RootKey.InsideDataDir)
 		return err
 	}
 	return nil

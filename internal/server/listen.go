@@ -37,7 +37,7 @@ func (a *app) listen() (out []listener, err error) {
 	open := func(name, network, address string, connections int, s *http.Server) error {
 		l, err := net.Listen(network, address)
 		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return &AddressError{name, err}
 		}
 		out = append(out, listener{limited(l, connections), name, s})
 		return nil
@@ -76,18 +76,32 @@ func (a *app) listen() (out []listener, err error) {
 	return out, os.Chmod(a.config.Socket, 0o600)
 }
 
-// checkFree refuses addresses that are not free, before anything is made for a server that could not
-// serve there.
+// checkFree refuses addresses and a socket that are not free, before anything is made for a server that
+// could not serve there.
 func checkFree(cfg config.Config) error {
 	for _, at := range addresses(cfg) {
 		l, err := net.Listen("tcp", at.address)
 		if err != nil {
-			return fmt.Errorf("%s: %w", at.key, err)
+			return &AddressError{at.key, err}
 		}
 		l.Close()
 	}
-	return nil
+	if runtime.GOOS == "windows" {
+		return nil
+	}
+	return checkSocketFree(cfg)
 }
+
+// An AddressError is the refusal of an address that a setting names.
+type AddressError struct {
+	Setting string
+	Err     error
+}
+
+func (e *AddressError) Error() string { return e.Setting + ": " + e.Err.Error() }
+
+// Unwrap is the system's error.
+func (e *AddressError) Unwrap() error { return e.Err }
 
 // An address is where a listener is, and the setting that says so.
 type address struct{ key, address string }
@@ -127,20 +141,27 @@ func (a *app) connections() int {
 	return got
 }
 
-// freeSocket removes a socket that a dead server left behind, and refuses one that answers, and
-// whatever is no socket.
+// freeSocket removes a socket that a dead server left behind.
 func (a *app) freeSocket() error {
-	st, err := os.Lstat(a.config.Socket)
-	if err == nil && st.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("socket %s: there is a file that is no socket; set another path", a.config.Socket)
-	}
-	c, err := net.DialTimeout("unix", a.config.Socket, time.Second)
-	if err == nil {
-		c.Close()
-		return fmt.Errorf("socket %s: another server answers there; stop it, or set another socket", a.config.Socket)
+	if err := checkSocketFree(a.config); err != nil {
+		return err
 	}
 	if err := os.Remove(a.config.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("socket: %w", err)
+	}
+	return nil
+}
+
+// checkSocketFree refuses a socket that answers, and whatever is no socket.
+func checkSocketFree(cfg config.Config) error {
+	st, err := os.Lstat(cfg.Socket)
+	if err == nil && st.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("socket %s: there is a file that is no socket; set another path", cfg.Socket)
+	}
+	c, err := net.DialTimeout("unix", cfg.Socket, time.Second)
+	if err == nil {
+		c.Close()
+		return fmt.Errorf("socket %s: another server answers there; stop it, or set another socket", cfg.Socket)
 	}
 	return nil
 }

@@ -56,9 +56,8 @@ func (a *app) checkProgress(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if had.Deployment != now.Deployment {
-		return fmt.Errorf("this node has served the deployment %s, and the database is of %s. Put the right database back, or, if this one is meant, confirm it: %w",
-			had.Deployment, now.Deployment, ErrUnconfirmed)
+	if err := a.checkServed(had); err != nil {
+		return err
 	}
 	if err := a.checkVaults(ctx, had.Vaults); err != nil {
 		return err
@@ -67,9 +66,18 @@ func (a *app) checkProgress(ctx context.Context) error {
 	if now.Authorisation >= had.Authorisation && now.Directory >= had.Directory && now.Entries >= had.Entries {
 		return nil
 	}
-	return fmt.Errorf("the database lies behind what this node has seen: revision %d of authorisation, %d of the directory and %d audit entries, but there were %d, %d and %d. "+
-		"Somebody has put an old state in its place. If that was you, with a dump or a backup, confirm it: %w",
-		now.Authorisation, now.Directory, now.Entries, had.Authorisation, had.Directory, had.Entries, ErrUnconfirmed)
+	return fmt.Errorf("%w: it lies behind what this node has seen: revision %d of authorisation, %d of the directory and %d audit entries, but there were %d, %d and %d. "+
+		"Somebody has put an old state in its place. If that was you, with a dump or a backup, confirm it",
+		ErrUnconfirmed, now.Authorisation, now.Directory, now.Entries, had.Authorisation, had.Directory, had.Entries)
+}
+
+// checkServed refuses another deployment than this node has served.
+func (a *app) checkServed(had Progress) error {
+	if had.Deployment != a.deployment.id {
+		return fmt.Errorf("%w: it is of deployment %s, and this node has served %s. Put the right one back, or, if this one is meant, confirm it",
+			ErrUnconfirmed, a.deployment.id, had.Deployment)
+	}
+	return nil
 }
 
 // loadProgress reads what this node has seen; nothing where it is new, or has not served yet.
@@ -82,7 +90,7 @@ func loadProgress(cfg config.Config) (had Progress, found bool, err error) {
 		return had, false, fmt.Errorf("read how far the database had come: %w", err)
 	}
 	if err := json.Unmarshal(b, &had); err != nil {
-		return had, false, fmt.Errorf("read how far the database had come, from %s: %w. If the database is as it should be, confirm it: %w", progressFile(cfg), err, ErrUnconfirmed)
+		return had, false, fmt.Errorf("%w: %s does not say how far it had come: %w. If it is as it should be, confirm it", ErrUnconfirmed, progressFile(cfg), err)
 	}
 	return had, true, nil
 }
@@ -97,8 +105,8 @@ func (a *app) checkVaults(ctx context.Context, had map[string]int64) error {
 				return err
 			}
 			if now != 0 && now < number {
-				return fmt.Errorf("the database lies behind what this node has seen: revision %d of %s, but there was %d. "+
-					"Somebody has put an old state in its place. If that was you, confirm it: %w", now, scope, number, ErrUnconfirmed)
+				return fmt.Errorf("%w: it lies behind what this node has seen: revision %d of %s, but there was %d. "+
+					"Somebody has put an old state in its place. If that was you, confirm it", ErrUnconfirmed, now, scope, number)
 			}
 		}
 		return nil
@@ -161,7 +169,7 @@ func ConfirmRestore(ctx context.Context, o Options) (now Progress, err error) {
 	if o.Config.Database.Engine == string(db.SQLite) && !exists(o.Config.Database.Path) {
 		return now, fmt.Errorf("there is no database at %s: nothing was changed", o.Config.Database.Path)
 	}
-	a, err := openApp(ctx, o, slog.New(slog.DiscardHandler))
+	a, err := openApp(ctx, o, slog.New(slog.DiscardHandler), func(*app, context.Context) error { return nil })
 	if err != nil {
 		return now, err
 	}

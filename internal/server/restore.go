@@ -19,7 +19,7 @@ import (
 
 // ErrUnconfirmed is in the chain of an error when the database is served as soon as an operator says
 // that it is the right one, by ConfirmRestore.
-var ErrUnconfirmed = errors.New("nobody has confirmed that this database is the one that is meant")
+var ErrUnconfirmed = errors.New("an operator has to confirm this database")
 
 // metaRestored stands in the database from the restore of a dump until an operator confirms it, and
 // says which dump it was. A server does not start while it is there.
@@ -317,7 +317,7 @@ func (a *app) checkRestored(ctx context.Context) error {
 	return a.db.View(ctx, func(tx *db.Tx) error {
 		from, err := tx.Meta(metaRestored)
 		if err == nil && from != "" {
-			err = fmt.Errorf("the database was restored from %s. Look at what the restore compared, then confirm it: %w", from, ErrUnconfirmed)
+			err = fmt.Errorf("%w: it was restored from %s. Look at what the restore compared, then confirm it", ErrUnconfirmed, from)
 		}
 		return err
 	})

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -178,6 +179,19 @@ func TestRefusedStartLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	foreign := func(c *config.Config) {
+		*c = testConfig(t)
+		if err := os.Mkdir(c.DataDir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		d, err := sql.Open("sqlite", c.Database.Path)
+		if err == nil {
+			_, err = d.ExecContext(t.Context(), `CREATE TABLE notes (text TEXT)`)
+		}
+		if err = errors.Join(err, d.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		name   string
 		change func(*config.Config)
@@ -208,6 +222,38 @@ func TestRefusedStartLeavesNothing(t *testing.T) {
 			}
 			write(t, c.Database.Path, strings.Repeat("no database ", 1000))
 		}, start, "set database.path"},
+		{"a port that is taken", func(c *config.Config) {
+			*c = initialised(t)
+			c.MetricsListen = taken.Addr().String()
+		}, start, "metrics_listen"},
+		{"a socket that another answers at", func(c *config.Config) {
+			*c = initialised(t)
+			l, err := net.Listen("unix", c.Socket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+		}, start, "another server answers there"},
+		{"a TLS file that is missing", func(c *config.Config) {
+			*c = initialised(t)
+			c.TLS.CertificateFile, c.TLS.KeyFile = c.DataDir+".crt", c.DataDir+".key"
+		}, start, ".crt"},
+		{"another deployment than was served", func(c *config.Config) {
+			*c = initialised(t)
+			write(t, progressFile(*c), `{"deployment":"7d1ad2c5-4b1c-4d0e-8a35-0d6d0a0f8f11"}`)
+		}, start, "this node has served 7d1ad2c5"},
+		{"init with a passphrase that is too short", func(c *config.Config) {
+			*c = testConfig(t)
+			c.RootKey = config.RootKey{PassphraseFile: filepath.Join(t.TempDir(), "passphrase")}
+			write(t, c.RootKey.PassphraseFile, "eleven byte")
+		}, tryInit, "at least 12"},
+		{"init with a root key that is none", func(c *config.Config) {
+			*c = testConfig(t)
+			c.RootKey.File = filepath.Join(t.TempDir(), "root.key")
+			write(t, c.RootKey.File, "no key")
+		}, tryInit, "root key"},
+		{"the database of another program", foreign, start, "tables of another program (notes)"},
+		{"init on the database of another program", foreign, tryInit, "tables of another program (notes)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := here
@@ -221,6 +267,16 @@ func TestRefusedStartLeavesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// initialised is a deployment that nobody has served.
+func initialised(t *testing.T) config.Config {
+	t.Helper()
+	cfg := testConfig(t)
+	if err := tryInit(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return cfg
 }
 
 func tryInit(cfg config.Config) error {

@@ -107,7 +107,7 @@ var schemaAttacks = []attack{
 		asks: []ask{readDB}, where: "schema", found: "few ON journal",
 	},
 	{
-		name: "drop the index that makes an assignment unique", alsoPostgreSQL: true,
+		name: "drop the index by which the assignments of a principal are found", alsoPostgreSQL: true,
 		sql:  `DROP INDEX role_assignments_principal`,
 		asks: []ask{readDB}, where: "schema", found: "role_assignments_principal",
 	},
@@ -127,6 +127,33 @@ var schemaAttacks = []attack{
 		name: "a table that loses its rows with vaults", alsoPostgreSQL: true,
 		sql:  `CREATE TABLE theirs (id TEXT REFERENCES vaults (vault_id) ON DELETE CASCADE)`,
 		asks: []ask{readDB}, where: "schema", found: "foreign key",
+	},
+	{
+		name: "a table in which an assignment may be twice",
+		sql: `ALTER TABLE role_assignments RENAME TO theirs;
+			CREATE TABLE role_assignments AS SELECT * FROM theirs`,
+		asks: []ask{readDB, stealDB}, where: "schema", found: "role_assignments",
+	},
+	{
+		name: "a table that hides which tables refer to ours",
+		sql: `CREATE VIRTUAL TABLE pragma_foreign_key_list USING fts5("table");
+			CREATE TABLE theirs (id TEXT REFERENCES vaults (vault_id) ON DELETE CASCADE)`,
+		asks: []ask{readDB}, where: "schema", found: "pragma_foreign_key_list",
+	},
+	{
+		name: "an earlier version of the schema", alsoPostgreSQL: true,
+		sql:  `DELETE FROM goose_db_version WHERE version_id > 1`,
+		asks: []ask{readDB}, where: "schema", found: "version 1",
+	},
+	{
+		name: "a later version of the schema", alsoPostgreSQL: true,
+		sql:  `UPDATE goose_db_version SET version_id = 77 WHERE version_id = 1`,
+		asks: []ask{readDB}, where: "schema", found: "version 77",
+	},
+	{
+		name: "a trigger that waits for the next migration",
+		sql:  `CREATE TRIGGER later AFTER INSERT ON goose_db_version BEGIN UPDATE principals SET enabled = 1; END`,
+		asks: []ask{readDB}, where: "schema", found: "trigger later",
 	},
 }
 
@@ -210,6 +237,23 @@ var postgresAttacks = []attack{
 		name: "a log that a crash of the database empties", alsoPostgreSQL: true,
 		sql:  `ALTER TABLE journal SET UNLOGGED`,
 		asks: []ask{readDB}, where: "schema", found: "table kind r u",
+	},
+	{
+		name: "a rule that waits for the next migration", alsoPostgreSQL: true,
+		sql:  `CREATE RULE later AS ON INSERT TO goose_db_version DO ALSO UPDATE principals SET enabled = true`,
+		asks: []ask{readDB}, where: "schema", found: "rule later",
+	},
+	{
+		name: "drop what makes an assignment unique", alsoPostgreSQL: true,
+		sql:  `ALTER TABLE role_assignments DROP CONSTRAINT role_assignments_tenant_id_scope_key_role_definition_id_pri_key`,
+		asks: []ask{readDB}, where: "schema", found: "role_assignments_tenant_id",
+	},
+	{
+		name: "an index in ruins in the place of one that makes an assignment unique", alsoPostgreSQL: true,
+		sql: `UPDATE pg_catalog.pg_index SET indisvalid = false
+			WHERE indexrelid = 'role_assignments_tenant_id_scope_key_role_definition_id_pri_key'::regclass;
+			ALTER INDEX role_assignments_tenant_id_scope_key_role_definition_id_pri_key RENAME TO once_ccnew`,
+		asks: []ask{readDB}, where: "schema", found: "once_ccnew",
 	},
 }
 
