@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"strongroom/internal/db"
@@ -76,9 +77,9 @@ func (a *Archive) closeOne(ctx context.Context, d *db.DB) (closed bool, err erro
 	return true, nil
 }
 
-// note puts the row of a segment, if none was closed since it was begun: a node that was held up goes
-// on when another has long had its turn. Whoever is here has the lock, so that other files of the range
-// are of nodes that died before their row, or come too late; they go.
+// note puts the row of a segment, if none was closed since it was begun and its file is there: a node that
+// was held up goes on when another has long had its turn. Other files of the range stay: they may be all
+// that is left of a log whose database was put back.
 func (a *Archive) note(tx *db.Tx, index segment.Index, digest []byte) error {
 	before, err := lastSegment(tx)
 	if err != nil {
@@ -88,20 +89,8 @@ func (a *Archive) note(tx *db.Tx, index segment.Index, digest []byte) error {
 		return fmt.Errorf("another node has closed the log up to position %d meanwhile", before.last)
 	}
 	name := a.fileName(index, digest)
-	others, err := filepath.Glob(filepath.Join(a.Folder, fmt.Sprintf(filePattern, a.Deployment, index.First)))
-	if err != nil {
-		return err
-	}
-	there := false
-	for _, other := range others {
-		if filepath.Base(other) == name {
-			there = true
-		} else if err := os.Remove(other); err != nil {
-			return fmt.Errorf("remove an audit segment that no row names: %w", err)
-		}
-	}
-	if !there {
-		return fmt.Errorf("another node has removed %s meanwhile", name)
+	if _, err := os.Stat(filepath.Join(a.Folder, name)); err != nil {
+		return fmt.Errorf("look for the audit segment: %w", err)
 	}
 	_, err = tx.Put(db.AuditSegments, nil, a.Tenant, index.First, index.Last, name, a.Node, digest, index.ClosedUs)
 	return err
@@ -138,14 +127,10 @@ func (a *Archive) write(ctx context.Context, d *db.DB, due segment.Index) (index
 	if err := os.MkdirAll(a.Folder, 0o700); err != nil {
 		return index, nil, fmt.Errorf("make the folder of audit segments: %w", err)
 	}
-	left, err := filepath.Glob(filepath.Join(a.Folder, unfinished)) // by a process that died
-	for _, name := range left {
-		err = errors.Join(err, os.Remove(name))
-	}
-	if err != nil {
+	if err := a.removeUnfinished(); err != nil {
 		return index, nil, fmt.Errorf("remove an unfinished audit segment: %w", err)
 	}
-	f, err := os.CreateTemp(a.Folder, unfinished) // O_EXCL, 0600
+	f, err := os.CreateTemp(a.Folder, unfinished+"*") // O_EXCL, 0600
 	if err != nil {
 		return index, nil, fmt.Errorf("make an audit segment: %w", err)
 	}
@@ -170,6 +155,17 @@ func (a *Archive) write(ctx context.Context, d *db.DB, due segment.Index) (index
 		return index, nil, fmt.Errorf("name an audit segment: %w", err)
 	}
 	return index, digest, nil
+}
+
+// removeUnfinished removes what processes have left that died.
+func (a *Archive) removeUnfinished() error {
+	all, err := os.ReadDir(a.Folder)
+	for _, f := range all {
+		if strings.HasPrefix(f.Name(), unfinished) {
+			err = errors.Join(err, os.Remove(filepath.Join(a.Folder, f.Name())))
+		}
+	}
+	return err
 }
 
 // addAtOnce bounds the rows that one snapshot reads, so that none is held for long. Rows that have
@@ -394,14 +390,11 @@ func ProveSegments(tx *db.Tx) error {
 
 func hexDigest(b []byte) string { return fmt.Sprintf("%x", b) }
 
-// suffix ends the name of a segment, and unfinished is the pattern of one that is being written.
+// suffix ends the name of a segment, and unfinished begins that of one that is being written.
 const (
 	suffix     = ".segment"
-	unfinished = "unfinished-*"
+	unfinished = "unfinished-"
 )
-
-// filePattern matches the names of segments of a deployment that begin at a position.
-const filePattern = "audit-%.8s-%016d-*" + suffix
 
 // fileName sorts as the positions do, and tells deployments apart whose files lie together, and files of
 // one range.

@@ -63,7 +63,7 @@ func (c *call) verifySegments() error {
 			return failed("", "%s: %w", name, err)
 		}
 		if before != nil && (s.Index.First != before.Index.Last+1 || s.Index.Previous != hex.EncodeToString(before.Digest)) {
-			return failed("give all segments of the range", "%s begins at position %d and does not follow the one that ends at %d",
+			return failed("give all segments of the range, and of two that begin at one position the one that the next follows", "%s begins at position %d and does not follow the one that ends at %d",
 				name, s.Index.First, before.Index.Last)
 		}
 		before = s

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"syscall"
 
 	"github.com/go-json-experiment/json"
 	"github.com/spf13/cobra"
@@ -225,13 +226,24 @@ func (c *call) serving(err error) error {
 	case errors.Is(err, server.ErrUnconfirmed):
 		return failed(c.confirmation(), "%w", err)
 	case isAddress:
-		return failed("stop what listens there, or name another: --set "+address.Setting+"=127.0.0.1:9443", "%w", err)
+		return failed(addressHint(address), "%w", err)
 	case isPath:
 		return failed(fileHint(path.Path, err), "%w", err)
 	case errors.Is(err, fs.ErrPermission):
 		return failed("run it as a user who may, or set another path", "%w", err)
 	}
 	return err
+}
+
+func addressHint(e *server.AddressError) string {
+	another := "--set " + e.Setting + "=127.0.0.1:9443"
+	switch {
+	case errors.Is(e, syscall.EADDRINUSE):
+		return "stop what listens there, or name another: " + another
+	case errors.Is(e, fs.ErrPermission):
+		return "name a port from 1024 on, or run it as a user who may: " + another
+	}
+	return "name an address of this machine: " + another
 }
 
 // confirmation is the command that confirms the state of the server that this call has named.

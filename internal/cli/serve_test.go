@@ -63,6 +63,8 @@ func TestStartHints(t *testing.T) {
 		{"init --set data_dir=d --passphrase-file absent", "root_key.passphrase_file", "what is there: ls '.'"},
 		{"init --set data_dir=d --passphrase-file short", "want at least 12", ""},
 		{"init --set data_dir=d --set root_key.file=k --set database.path=folder", "folder", "name a file in that folder: ls 'folder'"},
+		{fmt.Sprintf("dev --port %d --set metrics_listen=off --set identity_listen=off --set socket=nowhere/s", freePort(t)), "socket: stat nowhere", "what is there: ls '.'"},
+		{fmt.Sprintf("dev --port %d --set metrics_listen=off --set identity_listen=127.0.0.2.3:1", freePort(t)), "identity_listen", ""},
 		{"doctor --config absent.yaml", "checks need mending", ""},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

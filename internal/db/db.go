@@ -116,6 +116,7 @@ type DB struct {
 	writes    *sql.DB
 	lanes     []*lane // the first takes jobs with locks, the last takes the rest; may be one
 	testClock bool
+	migrated  bool // by this process, or it had nothing to migrate
 	onCommit  func(jobs, records int, took time.Duration, err error)
 	makeRoom  func() bool
 	closing   chan struct{} // closed when Close begins
@@ -205,6 +206,7 @@ func (d *DB) prepare(ctx context.Context, migrates bool, look func(*DB) error) e
 		if err := migrate(ctx, d); err != nil {
 			return err
 		}
+		d.migrated = true
 	}
 	if err := d.findTestClock(ctx); err != nil {
 		return err

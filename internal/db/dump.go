@@ -37,7 +37,7 @@ func Tables() []Stored {
 }
 
 // bookkeeping are the tables by which the migrations know how far they are.
-func bookkeeping(table string) bool { return strings.HasPrefix(table, "goose_") }
+func bookkeeping(table string) bool { return table == "goose_db_version" || table == "goose_lock" }
 
 // SchemaVersion is the number of the last migration of this release.
 func SchemaVersion() int64 {

@@ -42,7 +42,16 @@ func (d *DB) IndexRevision(set string) int64 {
 }
 
 // Schema is what the database has, as ProveSchema compares it.
-func (t *Tx) Schema() ([]string, error) { return t.schema(nil) }
+func (t *Tx) Schema() ([]string, error) {
+	tables := []string{"goose_db_version"}
+	if t.db.engine.name == PostgreSQL {
+		tables = append(tables, "goose_lock")
+	}
+	for _, table := range Tables() {
+		tables = append(tables, table.Name)
+	}
+	return t.schema(tables)
+}
 
 // SealSchemaAs seals the schema of this release as one of another format and version.
 func (t *Tx) SealSchemaAs(format, version int64) error {

@@ -56,14 +56,30 @@ func hasOurs(ctx context.Context, d *DB) (bool, error) {
 		return true, nil
 	}
 	ours := Tables()
+	migrated, err := hasMigrated(ctx, d, names)
+	if err != nil {
+		return false, err
+	}
 	theirs := slices.DeleteFunc(names, func(name string) bool {
-		return bookkeeping(name) ||
-			d.engine.name == PostgreSQL && !slices.ContainsFunc(ours, func(t Stored) bool { return t.Name == name })
+		return bookkeeping(name) && !migrated ||
+			!bookkeeping(name) && d.engine.name == PostgreSQL && !slices.ContainsFunc(ours, func(t Stored) bool { return t.Name == name })
 	})
 	if len(theirs) > 0 {
 		return false, fmt.Errorf("%w: it has tables of another program (%s); set the database to another", ErrNotEmpty, strings.Join(theirs, ", "))
 	}
 	return false, nil
+}
+
+// hasMigrated says whether migrations of somebody have run.
+func hasMigrated(ctx context.Context, d *DB, tables []string) (bool, error) {
+	if !slices.Contains(tables, "goose_db_version") {
+		return false, nil
+	}
+	var version int64
+	if err := d.reads.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version`).Scan(&version); err != nil {
+		return false, d.engine.wrap(fmt.Errorf("look at the database: %w", err))
+	}
+	return version > 0, nil
 }
 
 // migrate brings the schema to this release's. On PostgreSQL a lock table lets one node do it

@@ -15,7 +15,10 @@ import (
 // View, Settings and Size, and no way in for writes. Settings that Open refuses are told by Settings.
 func Peek(ctx context.Context, o Options) (*DB, error) {
 	var eng engine
-	var err error
+	err := checkFile(ctx, o)
+	if err != nil {
+		return nil, err
+	}
 	if o.Engine == SQLite {
 		eng, err = peekSQLite(o)
 	} else {
@@ -52,25 +55,51 @@ func peekSQLite(o Options) (engine, error) {
 	}, nil
 }
 
+// Look says whether there is a database of ours, and refuses one of another program. It makes nothing.
+func Look(ctx context.Context, o Options) (exists bool, err error) {
+	if o.Engine == SQLite {
+		if _, err := os.Stat(o.Path); err != nil {
+			return false, nil // opening says what is wrong, if it is not just missing
+		}
+		return lookAtFile(ctx, o)
+	}
+	eng, err := openEngine(o)
+	if err != nil {
+		return false, err
+	}
+	d := &DB{engine: eng, reads: eng.reads, writes: eng.writes}
+	defer d.closePools()
+	return hasOurs(ctx, d)
+}
+
 // checkFile refuses a file of SQLite that is another program's, before it is opened for writing, which
-// changes it and leaves a lock beside it. What else is wrong with it, opening tells.
+// changes it and leaves a lock beside it.
 func checkFile(ctx context.Context, o Options) error {
-	if st, err := os.Stat(o.Path); o.Engine != SQLite || err != nil || st.Size() == 0 {
+	if _, err := os.Stat(o.Path); o.Engine != SQLite || err != nil {
 		return nil
 	}
-	eng, err := peekSQLite(o)
+	_, err := lookAtFile(ctx, o)
+	return err
+}
+
+func lookAtFile(ctx context.Context, o Options) (exists bool, err error) {
+	path, err := realPath(o.Path)
 	if err != nil {
-		return err
+		return false, fmt.Errorf("open the database: %w", err)
 	}
-	d := &DB{engine: eng, reads: eng.reads}
+	mode := "mode=ro"
+	if _, err := os.Stat(path + "-wal"); err != nil {
+		mode += "&immutable=1" // or the look would make a log
+	}
+	d := &DB{engine: engine{name: SQLite, classify: classifySQLite}, reads: sqliteDB(path, "query_only(1)&"+mode)}
 	defer d.reads.Close()
-	_, err = hasOurs(ctx, d)
+	exists, err = hasOurs(ctx, d)
 	if se, ok := errors.AsType[*sqlite.Error](err); ok && se.Code() == sqliteNotADatabase {
 		err = errors.New("the file is no database of SQLite: set database.path to the one that is meant, or put a dump back (strongroom restore --from)")
 	} else if !errors.Is(err, ErrNotEmpty) {
-		return nil
+		return exists, nil // what else is wrong with it, opening tells
 	}
-	return fmt.Errorf("open the database %q: %w", o.Path, err)
+	return false, fmt.Errorf("open the database %q: %w", o.Path, err)
 }
 
 // Size is how many bytes the database takes up.
@@ -205,7 +234,7 @@ func judgeStandbys(names, commit string, states []string) Setting {
 		s.Mend = name
 	case synchronous && commit == "local":
 		s.Fault = "synchronous_commit is local: commits do not wait for the standby, and a failover can lose answered writes"
-		s.Mend = "ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf();"
+		s.Mend = "ALTER SYSTEM SET synchronous_commit = on; SELECT pg_reload_conf(); servers follow within two minutes"
 	case len(states) == 0:
 		s.Value += ", no standby: the disk of the database holds the only copy"
 		s.Mend = "a standby, and " + name

@@ -36,10 +36,12 @@ func openPostgreSQL(o Options) (engine, error) {
 	if cfg.RuntimeParams["search_path"] == "" {
 		cfg.RuntimeParams["search_path"] = "public"
 	}
+	writes := pool(cfg, 6, stdlib.OptionAfterConnect(pinCommit))
+	writes.SetConnMaxLifetime(pinnedFor)
 	// In the clock's query both factors are numeric: for numeric times integer an operator of somebody
 	// else would be taken.
 	return engine{
-		name: PostgreSQL, reads: pool(cfg, o.connections()), writes: pool(cfg, 6, stdlib.OptionAfterConnect(pinCommit)), lanes: 2, workers: 2,
+		name: PostgreSQL, reads: pool(cfg, o.connections()), writes: writes, lanes: 2, workers: 2,
 		readIsolation: sql.LevelRepeatableRead, readOnly: true,
 		lockSuffix:  ` FOR UPDATE`,
 		clock:       `SELECT CAST(EXTRACT(EPOCH FROM pg_catalog.clock_timestamp()) * CAST(1000000 AS NUMERIC) AS BIGINT)`,
@@ -57,6 +59,9 @@ func pool(cfg *pgx.ConnConfig, n int, options ...stdlib.OptionOpenDB) *sql.DB {
 	d.SetConnMaxIdleTime(5 * time.Minute)
 	return d
 }
+
+// pinnedFor is how long a change of the setting may wait: what was made stronger counts after it.
+const pinnedFor = 2 * time.Minute
 
 // pinCommit keeps the setting by which a commit is durable as it is now, whatever becomes of it for the
 // database or the server, and refuses a session in which it is off.

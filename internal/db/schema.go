@@ -1,6 +1,7 @@
 package db
 
 import (
+	"context"
 	"embed"
 	"fmt"
 	"regexp"
@@ -27,6 +28,7 @@ func (d *DB) schemaOfRelease() string {
 
 // schemaFormat is the format of the lines: it rises with each change of what they say of the same schema.
 // In a rolling restart over such a change, the release before takes the newer one's word for the schema.
+// A release that has migrated never takes an older one's.
 const schemaFormat = 1
 
 // metaSchema is the key under which a release that has migrated keeps the schema that it has made, for
@@ -70,6 +72,21 @@ func (t *Tx) SealSchema() error {
 	return t.SetMeta(t.db.metaSchema(), want.String())
 }
 
+// SealAhead stores the schema that migrations are about to make, by the keys that the database will be
+// bound to: the nodes of the release before see what comes before it is there.
+func (d *DB) SealAhead(ctx context.Context, ring *envelope.Ring) error {
+	var live int64
+	err := d.reads.QueryRowContext(ctx, `SELECT COALESCE(MAX(version_id), 0) FROM goose_db_version WHERE is_applied`).Scan(&live)
+	if err != nil || live >= SchemaVersion() {
+		return d.engine.wrap(err)
+	}
+	key, value := d.metaSchema(), sealedSchema{schemaFormat, SchemaVersion(), d.schemaOfRelease()}.String()
+	if _, err := d.writes.ExecContext(ctx, storeMeta, key, value, ring.RowMAC("meta", key, value)); err != nil {
+		return d.engine.wrap(fmt.Errorf("vouch for the schema to come: %w", err))
+	}
+	return nil
+}
+
 // ProveSchema refuses a database whose tables are not as the migrations have made them: a constraint
 // that drops rows, a column that answers by itself, a trigger or a view in a table's place act behind our
 // statements. What others have beside our tables is nobody's business, as long as it does not refer to them.
@@ -84,11 +101,11 @@ func (t *Tx) ProveSchema() error {
 		if want, err = t.sealedSchema(); err != nil {
 			return err
 		}
-		if want.version != version {
+		switch {
+		case version < SchemaVersion() && t.db.migrated, want.version < version:
 			return fmt.Errorf("the schema has version %d and no release has vouched for that: %w", version, envelope.ErrTampered)
-		}
-		if want.format != schemaFormat {
-			return nil
+		case want.version > version, want.format != schemaFormat:
+			return nil // another release is at work on it, or has words for it that this one does not know
 		}
 	}
 	lines := strings.Split(strings.TrimSpace(want.text), "\n")
@@ -129,7 +146,7 @@ func compareSchemas(want, live []string) error {
 // beingRebuilt is an index of PostgreSQL's REINDEX CONCURRENTLY, while it runs or after it failed: it has
 // another name, is not valid yet or no more, and copies one that is.
 var (
-	beingRebuilt = regexp.MustCompile(`^(\S+ CREATE (?:UNIQUE )?INDEX )\S+_cc(?:new|old)\d*( ON .*) not valid$`)
+	beingRebuilt = regexp.MustCompile(`^(\S+ CREATE (?:UNIQUE )?INDEX )\S+_cc(?:new|old)\d*( ON .*?)(?: not live)?(?: not ready)? not valid$`)
 	indexName    = regexp.MustCompile(`^(\S+ CREATE (?:UNIQUE )?INDEX )\S+( ON .*)$`)
 )
 
@@ -145,9 +162,8 @@ func isCopy(line string, want []string) bool {
 // indexRoom is how full PostgreSQL leaves the pages of an index, which is for whoever looks after it.
 var indexRoom = regexp.MustCompile(`^(CREATE (?:UNIQUE )?INDEX \S+ ON \S+ USING btree \([^()']*\)) WITH \([^()]*\)`)
 
-// schema lists what the database has for tables of the given names and the migrations' bookkeeping, sorted:
-// each line under the table that it acts on, or whose name it bears. No names mean all tables. Of the
-// bookkeeping, which is the migration library's, it lists what acts behind statements.
+// schema lists what the database has for tables of the given names, sorted: each line under the table
+// that it acts on, or whose name it bears.
 func (t *Tx) schema(tables []string) (lines []string, err error) {
 	q, args := schemaOfSQLite, []any(nil)
 	if t.db.engine.name == PostgreSQL {
@@ -156,15 +172,11 @@ func (t *Tx) schema(tables []string) (lines []string, err error) {
 	err = t.Query(func(row Scanner) error {
 		var table, what string
 		err := row.Scan(&table, &what)
-		what = indexRoom.ReplaceAllString(strings.Join(strings.Fields(what), " "), "$1")
-		switch {
-		case t.db.engine.name == SQLite && strings.HasPrefix(table, "pragma_"):
+		if t.db.engine.name == SQLite && table == "pragma_foreign_key_list" {
 			return fmt.Errorf("there is a table %s, in the place of SQLite's own: %w", table, envelope.ErrTampered)
-		case len(tables) > 0 && !slices.Contains(tables, table) && !bookkeeping(table):
-		case bookkeeping(table) && !actor.MatchString(what):
-		case strings.ContainsAny(table, " \t\n"): // no table of ours has a blank in its name
-		default:
-			lines = append(lines, table+" "+what)
+		}
+		if slices.Contains(tables, table) {
+			lines = append(lines, table+" "+indexRoom.ReplaceAllString(strings.Join(strings.Fields(what), " "), "$1"))
 		}
 		return err
 	}, q, args...)
@@ -174,9 +186,6 @@ func (t *Tx) schema(tables []string) (lines []string, err error) {
 	slices.Sort(lines)
 	return lines, nil
 }
-
-// actor is what acts behind the statements on a table.
-var actor = regexp.MustCompile(`^(trigger|rule|view|materialised view)\b`)
 
 // SQLite keeps the text that made a table or an index; the indexes of its own have none. It keeps names as
 // they were typed, and takes capitals for the same.
@@ -192,13 +201,14 @@ const schemaOfSQLite = `
 // somebody else for types that have none of their own would be taken otherwise.
 const schemaOfPostgreSQL = `
 	WITH tables AS (
-		SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity
+		SELECT c.oid, c.relname, c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity, c.relhasindex
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = current_schema() AND ($1 = '' OR pg_catalog.starts_with(CAST(c.relname AS text), 'goose_')
-			OR CAST(c.relname AS text) = ANY (pg_catalog.string_to_array($1, ' ')))
+		WHERE n.nspname = current_schema() AND CAST(c.relname AS text) = ANY (pg_catalog.string_to_array($1, ' '))
 	)
 	SELECT relname::text, pg_catalog.concat('table kind ', relkind, ' ', relpersistence,
-		CASE WHEN relrowsecurity OR relforcerowsecurity THEN ' with row security' END)
+		CASE WHEN relrowsecurity OR relforcerowsecurity THEN ' with row security' END,
+		CASE WHEN NOT pg_catalog.pg_table_is_visible(oid) THEN ' behind another' END,
+		CASE WHEN NOT relhasindex THEN ' without indexes' END)
 	FROM tables WHERE relkind IN ('r', 'p', 'f')
 	UNION ALL
 	SELECT relname::text, CASE relkind WHEN 'v' THEN 'view' ELSE 'materialised view' END FROM tables WHERE relkind IN ('v', 'm')
@@ -220,7 +230,8 @@ const schemaOfPostgreSQL = `
 	FROM tables t JOIN pg_catalog.pg_constraint o ON o.confrelid = t.oid WHERE o.contype = 'f'
 	UNION ALL
 	SELECT t.relname::text, pg_catalog.concat(pg_catalog.replace(pg_catalog.pg_get_indexdef(i.indexrelid),
-		pg_catalog.concat(' ON ', pg_catalog.quote_ident(current_schema()), '.'), ' ON '), CASE WHEN NOT i.indisvalid THEN ' not valid' END)
+		pg_catalog.concat(' ON ', pg_catalog.quote_ident(current_schema()), '.'), ' ON '), CASE WHEN NOT i.indislive THEN ' not live' END,
+		CASE WHEN NOT i.indisready THEN ' not ready' END, CASE WHEN NOT i.indisvalid THEN ' not valid' END)
 	FROM tables t JOIN pg_catalog.pg_index i ON i.indrelid = t.oid
 	UNION ALL
 	SELECT t.relname::text, pg_catalog.concat('inherited by ', h.inhrelid::pg_catalog.regclass)

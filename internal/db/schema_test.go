@@ -81,6 +81,16 @@ func TestChangedSchema(t *testing.T) {
 			"pragma_foreign_key_list",
 		},
 		{"an earlier version", `DELETE FROM goose_db_version WHERE version_id > 1`, `DELETE FROM goose_db_version WHERE version_id > 1`, "version 1"},
+		{
+			"a default of the bookkeeping", "", `CREATE FUNCTION evil() RETURNS timestamp LANGUAGE sql AS 'SELECT now()::timestamp'; ALTER TABLE goose_db_version ALTER tstamp SET DEFAULT evil()`,
+			"default evil()",
+		},
+		{"others with a name like ours", `CREATE TABLE pragma_notes (x TEXT); CREATE TABLE goose_theirs (x TEXT)`, `CREATE VIEW goose_theirs AS SELECT 1`, none},
+		{"an index that is not kept up", "", `UPDATE pg_catalog.pg_index SET indislive = false, indisready = false WHERE indexrelid = 'events_pkey'::regclass`, "not live not ready"},
+		{"a table whose indexes are not looked at", "", `UPDATE pg_catalog.pg_class SET relhasindex = false WHERE oid = 'events'::regclass`, "without indexes"},
+		{
+			"a table before ours", "", `SET allow_system_table_mods = on; CREATE TABLE pg_catalog.journal (LIKE public.journal INCLUDING ALL)`, "behind another",
+		},
 		{"a trigger in capitals", `CREATE TRIGGER EAT AFTER INSERT ON JOURNAL BEGIN DELETE FROM journal; END`, "", "trigger EAT"},
 		{"a key in capitals", `CREATE TABLE theirs (id TEXT REFERENCES VAULTS (vault_id))`, "", "foreign key"},
 		{"an index in capitals", `CREATE INDEX SLOW ON JOURNAL (ENTRIES)`, "", "INDEX SLOW"},
@@ -158,6 +168,10 @@ func TestNewerSchema(t *testing.T) {
 			sealAs(t, d, 1, 98)
 			expectSchema(t, d, "version 99")
 		})
+		t.Run("it is at work", func(t *testing.T) {
+			sealAs(t, d, 1, 100)
+			expectSchema(t, d, "")
+		})
 		t.Run("it vouches in a way that this release cannot read", func(t *testing.T) {
 			sealAs(t, d, 2, 99)
 			expectSchema(t, d, "")
@@ -173,6 +187,46 @@ func TestNewerSchema(t *testing.T) {
 func sealAs(t *testing.T, d *db.DB, format, version int64) {
 	t.Helper()
 	update(t, d, func(tx *db.Tx) error { return tx.SealSchemaAs(format, version) })
+}
+
+// A release that has migrated does not take an earlier one's word.
+func TestOldSchemaIsBroughtBack(t *testing.T) {
+	dbtest.EachOptions(t, func(t *testing.T, o db.Options) {
+		d := dbtest.Open(t, o)
+		sealAs(t, d, 0, 1)
+		exec(t, raw(t, o), `DELETE FROM goose_db_version WHERE version_id > 1`)
+		exec(t, raw(t, o), `CREATE UNIQUE INDEX few ON journal (entries)`)
+		expectSchema(t, d, "version 1")
+	})
+}
+
+// The release before, beside one that migrates, finds the seal before the schema.
+func TestSealAhead(t *testing.T) {
+	dbtest.EachOptions(t, func(t *testing.T, o db.Options) {
+		d := dbtest.Open(t, o)
+		if err := d.SealAhead(t.Context(), dbtest.Ring(t)); err != nil {
+			t.Fatal(err)
+		}
+		if got := sealed(t, d); got != "" {
+			t.Errorf("with nothing to migrate %.30q is sealed, want nothing", got)
+		}
+		exec(t, raw(t, o), `DELETE FROM goose_db_version WHERE version_id > 1`)
+		if err := d.SealAhead(t.Context(), dbtest.Ring(t)); err != nil {
+			t.Fatal(err)
+		}
+		if got := sealed(t, d); !strings.HasPrefix(got, "format 1 version 2\n") {
+			t.Errorf("before a migration %.30q is sealed, want what it makes", got)
+		}
+	})
+}
+
+func sealed(t *testing.T, d *db.DB) (text string) {
+	t.Helper()
+	view(t, d, func(tx *db.Tx) (err error) {
+		text, err = tx.Meta("schema_" + string(d.Engine()))
+		return err
+	})
+	return text
 }
 
 // An operator of somebody else does not change what time it is.

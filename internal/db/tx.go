@@ -193,14 +193,17 @@ var openMeta = map[string]bool{"least_reader": true, MetaClockOffset: true}
 
 // Meta returns a value of the meta table, or "" when there is none. On a bound database it is
 // proven to be one that SetMeta stored.
-func (t *Tx) Meta(key string) (value string, err error) {
+func (t *Tx) Meta(key string) (value string, err error) { return t.MetaBy(t.db.ring, key) }
+
+// MetaBy is Meta on a database that is about to be bound to a keyring.
+func (t *Tx) MetaBy(ring *envelope.Ring, key string) (value string, err error) {
 	var mac []byte
 	err = t.QueryRow(`SELECT value, row_mac FROM meta WHERE key = $1`, key).Scan(&value, &mac)
 	if errors.Is(err, ErrNoRows) {
 		return "", nil
 	}
-	if err == nil && t.db.ring != nil && !openMeta[key] {
-		err = t.db.ring.CheckRow(mac, "meta", key, value)
+	if err == nil && ring != nil && !openMeta[key] {
+		err = ring.CheckRow(mac, "meta", key, value)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read meta %q: %w", key, err)
@@ -211,12 +214,13 @@ func (t *Tx) Meta(key string) (value string, err error) {
 // HasTestClock says whether the database's clock can be set off.
 func (t *Tx) HasTestClock() bool { return t.db.testClock }
 
+const storeMeta = `
+	INSERT INTO meta (key, value, row_mac) VALUES ($1, $2, $3)
+	ON CONFLICT (key) DO UPDATE SET value = $2, row_mac = $3`
+
 // SetMeta stores a value in the meta table.
 func (t *Tx) SetMeta(key, value string) error {
-	const q = `
-		INSERT INTO meta (key, value, row_mac) VALUES ($1, $2, $3)
-		ON CONFLICT (key) DO UPDATE SET value = $2, row_mac = $3`
-	if _, err := t.Exec(q, key, value, t.db.ring.RowMAC("meta", key, value)); err != nil {
+	if _, err := t.Exec(storeMeta, key, value, t.db.ring.RowMAC("meta", key, value)); err != nil {
 		return fmt.Errorf("store meta %q: %w", key, err)
 	}
 	return nil

@@ -179,7 +179,7 @@ func (s *Scheduler) lease(ctx context.Context, t task) (until time.Time, err err
 
 // keep renews a lease until ctx ends, or the lease is lost.
 func (s *Scheduler) keep(ctx context.Context, t task, until time.Time) {
-	for db.Rest(ctx, t.ttl()/4) == nil {
+	for db.Rest(ctx, min(t.ttl()/4, time.Until(until))) == nil {
 		within, cancel := context.WithDeadline(ctx, until)
 		next, err := s.lease(within, t)
 		cancel()

@@ -110,6 +110,9 @@ func openApp(ctx context.Context, o Options, log *slog.Logger, check func(*app, 
 				err = check(a, ctx)
 			}
 			if err == nil {
+				err = d.SealAhead(ctx, a.ring)
+			}
+			if err == nil {
 				err = makeDataDir(o.Config)
 			}
 			if err == nil && !had {
@@ -171,7 +174,6 @@ func (a *app) build(ctx context.Context) error {
 	if err := a.proveDeployment(ctx); err != nil {
 		return err
 	}
-	// At once: until then nodes of the release before cannot prove what this one has migrated to.
 	if err := withRoom(func() error { return a.db.Update(ctx, nil, (*db.Tx).SealSchema) }); err != nil {
 		return fmt.Errorf("vouch for the schema: %w", err)
 	}

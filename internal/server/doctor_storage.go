@@ -56,7 +56,7 @@ func checkKeys(ctx context.Context, d *db.DB, cfg config.Config, dep deployment)
 	}
 	out := []Finding{good(subject, "opens the keyring")}
 	d.Bind(dep.tenant, ring)
-	a := &app{config: cfg, db: d, deployment: dep, log: slog.New(slog.DiscardHandler)}
+	a := &app{config: cfg, db: d, deployment: dep, ring: ring, log: slog.New(slog.DiscardHandler)}
 	if err := a.checkRestored(ctx); err != nil {
 		return append(out, bad("restore", "strongroom restore --confirm", "%v", err))
 	}

@@ -27,7 +27,7 @@ type InitReport struct {
 // the last commit, Init can be run again: it uses the key file that is there.
 func Init(ctx context.Context, o Options) (InitReport, error) {
 	cfg := o.Config
-	if err := checkInit(cfg); err != nil {
+	if err := checkInit(ctx, cfg); err != nil {
 		return InitReport{}, err
 	}
 	if err := makeDataDir(cfg); err != nil {
@@ -105,12 +105,23 @@ func (d deployment) make(ctx context.Context, in *db.DB, roots *envelope.RootKey
 }
 
 // checkInit refuses, before anything is made, what Init would refuse later.
-func checkInit(cfg config.Config) error {
-	if hasNoFile(cfg) {
-		if err := checkUnserved(cfg); err != nil {
-			return err
-		}
+func checkInit(ctx context.Context, cfg config.Config) error {
+	at, err := databaseOptions(cfg)
+	if err != nil {
+		return err
 	}
+	exists, err := db.Look(ctx, at)
+	if err == nil && !exists {
+		err = checkUnserved(cfg)
+	}
+	if err != nil {
+		return err
+	}
+	return checkRootKey(cfg)
+}
+
+// checkRootKey refuses what no root key can be made of.
+func checkRootKey(cfg config.Config) error {
 	if cfg.RootKey.PassphraseFile != "" {
 		lines, err := readPassphrases(cfg)
 		if err == nil {
@@ -154,11 +165,6 @@ func databaseOptions(cfg config.Config) (o db.Options, err error) {
 		o.URL, err = cfg.Database.ConnectionString()
 	}
 	return o, err
-}
-
-// hasNoFile says whether the database is a file that does not exist.
-func hasNoFile(cfg config.Config) bool {
-	return cfg.Database.Engine == string(db.SQLite) && !exists(cfg.Database.Path)
 }
 
 // newDevApp is newApp, after init where dev has not been started before.

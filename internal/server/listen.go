@@ -5,12 +5,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"syscall"
 	"time"
 
 	"strongroom/internal/config"
@@ -36,6 +39,9 @@ func (a *app) listen() (out []listener, err error) {
 	}()
 	open := func(name, network, address string, connections int, s *http.Server) error {
 		l, err := net.Listen(network, address)
+		if err != nil && network == "unix" {
+			return fmt.Errorf("%s: %w", name, err)
+		}
 		if err != nil {
 			return &AddressError{name, err}
 		}
@@ -162,6 +168,15 @@ func checkSocketFree(cfg config.Config) error {
 	if err == nil {
 		c.Close()
 		return fmt.Errorf("socket %s: another server answers there; stop it, or set another socket", cfg.Socket)
+	}
+	folder := filepath.Dir(cfg.Socket)
+	if folder == cfg.DataDir {
+		return nil // which is made when nothing speaks against it
+	}
+	if info, err := os.Stat(folder); err != nil {
+		return fmt.Errorf("socket: %w", err)
+	} else if !info.IsDir() {
+		return fmt.Errorf("socket: %w", &fs.PathError{Op: "listen", Path: cfg.Socket, Err: syscall.ENOTDIR})
 	}
 	return nil
 }

@@ -315,7 +315,7 @@ func (r *restorer) compare(tx *db.Tx) error {
 // checkRestored refuses a database that was restored and not confirmed.
 func (a *app) checkRestored(ctx context.Context) error {
 	return a.db.View(ctx, func(tx *db.Tx) error {
-		from, err := tx.Meta(metaRestored)
+		from, err := tx.MetaBy(a.ring, metaRestored) // it is repeated to the operator
 		if err == nil && from != "" {
 			err = fmt.Errorf("%w: it was restored from %s. Look at what the restore compared, then confirm it", ErrUnconfirmed, from)
 		}
