@@ -1,16 +1,16 @@
-// Package childproxy is the forward proxy that "strongroom run" opens for its child, so that
-// an unmodified program reaches the server under names that no DNS knows.
+// Package childproxy is the forward proxy that a program under "strongroom run" has, so that it
+// reaches the server, unmodified, under names that DNS knows as another's or not at all.
 //
-//	CONNECT *.our.own.name:any     -> Options.Target, the server's TLS listener
-//	GET http://169.254.169.254/... -> Options.Metadata, the managed identity endpoint
+//	CONNECT our.name:any           -> Proxy.Own, served by this process
+//	CONNECT refused.name:any       -> one line that says why
+//	GET /…, to the proxy itself    -> Options.Identity, the managed identity endpoint
+//	GET http://169.254.169.254/…   -> Options.Identity
 //	everything else                -> dialled as asked
 //
-// It never looks into a tunnel: TLS runs between the child and the server, so the proxy holds
-// no key and cannot read a secret. The threats are the other users of the machine, who can
-// reach a loopback port too, and a child that sends what its own attackers gave it. A client
-// that the system says is another user is refused, and the metadata endpoint, which trusts
-// the caller's user, is open only to clients that are known to be ours: otherwise we would
-// lend them our name. Parsing is net/http's, which refuses ambiguous framing; requests are
+// It never looks into a tunnel. The threats are the other users of the machine, who can reach a
+// loopback port too, and a child that sends what its own attackers gave it. A client that the
+// system says is another user is refused, and the identity endpoint is open only to clients that
+// are known to be ours. Parsing is net/http's, which refuses ambiguous framing; requests are
 // framed anew before they go on, so no header smuggles a second one.
 //
 // A proxy that the user's environment named before is not chained.
@@ -40,28 +40,30 @@ const (
 
 // Options say where requests go.
 type Options struct {
-	// Suffixes are our own host names, each with all names below: "strongroom.internal".
-	Suffixes []string
+	// Route says what becomes of a host name, which is in lower case and without a dot at its end. It
+	// may be called from several goroutines. Required.
+	Route func(ctx context.Context, host string) Route
 
-	// Target is the host:port of the server's TLS listener, dialled for our own names
-	// whatever port was asked for. Required.
-	Target string
-
-	// Metadata is the host:port that answers for 169.254.169.254 port 80. Empty dials that
-	// address like any other.
-	Metadata string
+	// Identity is the managed identity endpoint. Required.
+	Identity http.Handler
 
 	// Log takes one line per refusal or failed dial, with host names and nothing else of the
 	// request. It may be called from several goroutines. Nil drops the lines.
 	Log func(string)
 }
 
+// A Route is what becomes of a host name; the zero value passes it on.
+type Route struct {
+	Own     bool   // it is one of ours
+	Refusal string // one line that says why nobody answers; "" if somebody does
+}
+
 // A Proxy listens until Close. It may be shared.
 type Proxy struct {
-	suffixes []string
-	target   string
-	metadata string
+	route    func(context.Context, string) Route
+	identity http.Handler
 	log      func(string)
+	own      *ownListener
 
 	listener net.Listener
 	port     uint16
@@ -76,48 +78,24 @@ type Proxy struct {
 
 // Listen opens the proxy on a free port of 127.0.0.1. The caller must Close it.
 func Listen(o Options) (*Proxy, error) {
-	if err := o.check(); err != nil {
-		return nil, err
-	}
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("open the proxy for the child: %w", err)
 	}
 	p := &Proxy{
-		target: o.Target, metadata: o.Metadata, log: o.Log,
+		route: o.Route, identity: o.Identity, log: o.Log,
 		listener: listener, port: listener.Addr().(*net.TCPAddr).AddrPort().Port(),
-	}
-	for _, suffix := range o.Suffixes {
-		p.suffixes = append(p.suffixes, fold(suffix))
 	}
 	if p.log == nil {
 		p.log = func(string) {}
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.own = &ownListener{conns: make(chan net.Conn), addr: listener.Addr(), ended: p.ctx.Done(), closed: make(chan struct{})}
 	p.dialer = net.Dialer{Timeout: dialTimeout, ControlContext: p.refuseSelf}
 	p.forward = p.newForward()
 	p.server = p.newServer()
 	p.wait.Go(func() { _ = p.server.Serve(listener) }) // always ends with ErrServerClosed, by Close
 	return p, nil
-}
-
-func (o Options) check() error {
-	for _, address := range []struct{ name, value string }{
-		{"Target", o.Target}, {"Metadata", o.Metadata},
-	} {
-		if address.value == "" && address.name == "Metadata" {
-			continue
-		}
-		if _, _, err := splitAuthority(address.value); err != nil {
-			return fmt.Errorf("proxy %s %q: %w", address.name, address.value, err)
-		}
-	}
-	for _, suffix := range o.Suffixes {
-		if !isHost(fold(suffix)) {
-			return fmt.Errorf("proxy suffix %q: want a host name", suffix)
-		}
-	}
-	return nil
 }
 
 // newServer bounds what a client can make us hold. There is no limit on a whole request:
@@ -150,7 +128,11 @@ func (p *Proxy) count(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// URL is the value for HTTP_PROXY and HTTPS_PROXY.
+// Own yields the connections that clients open to our own names: each is an OwnConn. It ends with the
+// proxy, if it is not closed before; the connections are the taker's to close.
+func (p *Proxy) Own() net.Listener { return p.own }
+
+// URL is the value for HTTP_PROXY and HTTPS_PROXY, and what the identity endpoint is below.
 func (p *Proxy) URL() string { return "http://" + p.listener.Addr().String() }
 
 // Close ends the listener, all requests and all tunnels, and returns when their goroutines
@@ -164,16 +146,6 @@ func (p *Proxy) Close() error {
 		return fmt.Errorf("close the proxy for the child: %w", err)
 	}
 	return nil
-}
-
-// owns reports whether host is one of our names.
-func (p *Proxy) owns(host string) bool {
-	for _, suffix := range p.suffixes {
-		if host == suffix || strings.HasSuffix(host, "."+suffix) {
-			return true
-		}
-	}
-	return false
 }
 
 // fold is the form in which host names are compared.

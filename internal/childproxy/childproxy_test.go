@@ -23,10 +23,10 @@ const deadline = 10 * time.Second
 // listen opens a proxy whose own names are strongroom.internal and below.
 func listen(t *testing.T, o Options) *Proxy {
 	t.Helper()
-	if o.Target == "" {
-		o.Target = "127.0.0.1:9" // the tests that use it listen elsewhere
+	o.Route = testRoute
+	if o.Identity == nil {
+		o.Identity = http.NotFoundHandler()
 	}
-	o.Suffixes = []string{"Strongroom.Internal"}
 	p, err := Listen(o)
 	if err != nil {
 		t.Fatal(err)
@@ -37,6 +37,16 @@ func listen(t *testing.T, o Options) *Proxy {
 		}
 	})
 	return p
+}
+
+func testRoute(_ context.Context, host string) Route {
+	switch {
+	case host == "strongroom.internal", strings.HasSuffix(host, ".strongroom.internal"):
+		return Route{Own: true}
+	case host == "refused.example":
+		return Route{Refusal: "refused.example is not for you"}
+	}
+	return Route{}
 }
 
 // raw sends bytes to the proxy and returns the connection to read from.
@@ -79,21 +89,23 @@ func through(t *testing.T, p *Proxy, config *tls.Config) *http.Client {
 	return &http.Client{Transport: transport, Timeout: deadline}
 }
 
-func TestOwnNamesReachTarget(t *testing.T) {
+func TestOwnNamesAreHandedOver(t *testing.T) {
 	var mu sync.Mutex
 	var names []string
+	p := listen(t, Options{})
 	target := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.Host)
 	}))
 	target.TLS = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		mu.Lock()
 		defer mu.Unlock()
-		names = append(names, hello.ServerName)
+		names = append(names, hello.ServerName+" "+hello.Conn.(*OwnConn).Host)
 		return nil, nil
 	}}
+	target.Listener.Close()
+	target.Listener = p.Own()
 	target.StartTLS()
 	defer target.Close()
-	p := listen(t, Options{Target: target.Listener.Addr().String()})
 	// The test server's certificate is not for our names; that the tunnel is opaque is the point.
 	client := through(t, p, &tls.Config{InsecureSkipVerify: true})
 	for _, host := range []string{"dev.vault.strongroom.internal", "login.strongroom.internal:8443", "strongroom.internal", "DEV.Strongroom.internal:1"} {
@@ -110,9 +122,11 @@ func TestOwnNamesReachTarget(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	want := "[dev.vault.strongroom.internal login.strongroom.internal strongroom.internal DEV.Strongroom.internal]"
-	if got := fmt.Sprint(names); !strings.EqualFold(got, want) {
-		t.Errorf("server names = %s, want %s", got, want)
+	want := "dev.vault.strongroom.internal login.strongroom.internal strongroom.internal dev.strongroom.internal"
+	for i, host := range strings.Fields(want) {
+		if !strings.EqualFold(names[i], host+" "+host) {
+			t.Errorf("server name and host are %q, want %q twice", names[i], host)
+		}
 	}
 }
 
@@ -176,44 +190,38 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func TestMetadata(t *testing.T) {
-	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Host, " ", r.RequestURI, " ", r.Header.Get("Metadata"))
-	}))
-	defer endpoint.Close()
-	p := listen(t, Options{Metadata: endpoint.Listener.Addr().String()})
-	const get = "GET /metadata/identity?a=b HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\nConnection: close\r\n\r\n"
-	_, plain := raw(t, p, strings.Replace(get, "/metadata", "http://169.254.169.254/metadata", 1))
-	tunnelled, inside := net.Conn(nil), (*bufio.Reader)(nil)
+func TestIdentityEndpoint(t *testing.T) {
+	endpoint := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Host, " ", r.URL.RequestURI(), " ", r.Header.Get("Metadata"))
+	})
+	p := listen(t, Options{Identity: endpoint})
 	wantStatus, wantBody := http.StatusOK, "169.254.169.254 /metadata/identity?a=b true"
-	if runtime.GOOS == "linux" {
-		tunnelled, inside = connect(t, p, "169.254.169.254:80")
-		must(io.WriteString(tunnelled, get))
-	} else { // the system does not tell whose program asks
+	if runtime.GOOS != "linux" { // the system does not tell whose program asks
 		wantStatus, wantBody = http.StatusForbidden, "strongroom: managed identity: cannot tell whose program asks\n"
 	}
-	for name, r := range map[string]*bufio.Reader{"plain": plain, "tunnel": inside} {
-		if r == nil {
-			continue
-		}
+	for name, target := range map[string]string{
+		"by the address in clouds": "http://169.254.169.254/metadata/identity?a=b", "by the proxy's own": "/metadata/identity?a=b",
+	} {
+		_, r := raw(t, p, "GET "+target+" HTTP/1.1\r\nHost: 169.254.169.254\r\nMetadata: true\r\nConnection: close\r\n\r\n")
 		response, err := http.ReadResponse(r, nil)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
 		body := must(io.ReadAll(response.Body))
-		if response.StatusCode != wantStatus || string(body) != wantBody {
+		if response.StatusCode != wantStatus || !strings.HasSuffix(strings.Replace(string(body), "http://169.254.169.254", "", 1), wantBody) {
 			t.Errorf("%s: %d %q, want %d %q", name, response.StatusCode, body, wantStatus, wantBody)
 		}
 	}
 }
 
-// A client of another user gets nothing; one whose user cannot be told, all but the metadata
+// A client of another user gets nothing; one whose user cannot be told, all but the identity
 // endpoint.
 func TestClientsOfOtherUsers(t *testing.T) {
-	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "in") }))
-	defer endpoint.Close()
-	p := listen(t, Options{Metadata: endpoint.Listener.Addr().String()})
+	endpoint := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "in") })
+	other := httptest.NewServer(endpoint)
+	defer other.Close()
+	p := listen(t, Options{Identity: endpoint})
 	for _, tt := range []struct {
 		url  string
 		from client
@@ -224,8 +232,11 @@ func TestClientsOfOtherUsers(t *testing.T) {
 		{"http://169.254.169.254:80/x", unknown, 403},
 		{"http://169.254.169.254./x", unknown, 403},
 		{"http://169.254.169.254/x", stranger, 403},
-		{endpoint.URL, unknown, 200},
-		{endpoint.URL, stranger, 403},
+		{"/x", ours, 200},
+		{"/x", unknown, 403},
+		{"/x", stranger, 403},
+		{other.URL, unknown, 200},
+		{other.URL, stranger, 403},
 	} {
 		w := httptest.NewRecorder()
 		ctx := context.WithValue(t.Context(), connKey{}, func() client { return tt.from })
@@ -251,7 +262,7 @@ func TestRefusals(t *testing.T) {
 	closed.Close()
 	var mu sync.Mutex
 	var logged []string
-	p := listen(t, Options{Target: gone, Log: func(line string) {
+	p := listen(t, Options{Log: func(line string) {
 		mu.Lock()
 		defer mu.Unlock()
 		logged = append(logged, line)
@@ -265,13 +276,13 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"GET http://dev.vault.strongroom.internal/ HTTP/1.1\r\nHost: x\r\n\r\n", 403, "dev.vault.strongroom.internal is served over https only"},
 		{"GET http://STRONGROOM.INTERNAL.:443/ HTTP/1.1\r\nHost: x\r\n\r\n", 403, "https only"},
-		{"GET / HTTP/1.1\r\nHost: dev.vault.strongroom.internal\r\n\r\n", 400, "forward proxy"},
 		{"GET https://example.com/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "forward proxy"},
 		{"GET http:///x HTTP/1.1\r\nHost: example.com\r\n\r\n", 400, ""},
-		{"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 400, "forward proxy"},
 		{"GET http://" + gone + "/ HTTP/1.1\r\nHost: x\r\n\r\n", 502, "cannot reach " + gone},
 		{"CONNECT " + gone + " HTTP/1.1\r\nHost: x\r\n\r\n", 502, "cannot reach " + gone},
-		{"CONNECT a.strongroom.internal:443 HTTP/1.1\r\nHost: x\r\n\r\n", 502, "cannot reach " + gone},
+		{"CONNECT Refused.example:443 HTTP/1.1\r\nHost: x\r\n\r\n", 502, "refused.example is not for you"},
+		{"GET http://refused.example./ HTTP/1.1\r\nHost: x\r\n\r\n", 502, "refused.example is not for you"},
+		{"CONNECT 169.254.169.254:80 HTTP/1.1\r\nHost: x\r\n\r\n", 403, "over http only"},
 		{"CONNECT " + own + " HTTP/1.1\r\nHost: x\r\n\r\n", 403, "this proxy"},
 		{"CONNECT localhost" + port + " HTTP/1.1\r\nHost: x\r\n\r\n", 403, "this proxy"},
 		{"CONNECT 0.0.0.0" + port + " HTTP/1.1\r\nHost: x\r\n\r\n", 403, "this proxy"},
@@ -338,21 +349,6 @@ func TestSmuggledRequestStaysInside(t *testing.T) {
 	defer mu.Unlock()
 	if want := `[POST /one "abc" []]`; fmt.Sprint(seen) != want {
 		t.Errorf("far end saw %v, want %s", seen, want)
-	}
-}
-
-func TestListenRefusesOptions(t *testing.T) {
-	for _, o := range []Options{
-		{},
-		{Target: "127.0.0.1"},
-		{Target: "127.0.0.1:443", Metadata: "x"},
-		{Target: "127.0.0.1:443", Suffixes: []string{""}},
-		{Target: "127.0.0.1:443", Suffixes: []string{"a/b"}},
-	} {
-		if p, err := Listen(o); err == nil {
-			p.Close()
-			t.Errorf("Listen(%+v) = no error, want one", o)
-		}
 	}
 }
 

@@ -50,16 +50,19 @@ func (p *Proxy) serveConnect(w http.ResponseWriter, r *http.Request) {
 		p.refuse(w, http.StatusBadRequest, "CONNECT with a body: want none")
 		return
 	}
-	address := net.JoinHostPort(host, port)
-	switch {
-	case p.owns(fold(host)):
-		address = p.target
-	case p.isMetadata(host, port):
-		if !p.mayAskMetadata(w, r) {
-			return
-		}
-		address = p.metadata
+	if isMetadata(host, port) {
+		p.refuse(w, http.StatusForbidden, metadataHost+" is served over http only, without CONNECT")
+		return
 	}
+	switch to := p.route(r.Context(), fold(host)); {
+	case to.Refusal != "":
+		p.refuse(w, http.StatusBadGateway, to.Refusal)
+		return
+	case to.Own:
+		p.hand(w, fold(host))
+		return
+	}
+	address := net.JoinHostPort(host, port)
 	upstream, err := p.dialer.DialContext(r.Context(), "tcp", address)
 	if err != nil {
 		p.refuseDial(w, r, address, err)
@@ -68,20 +71,34 @@ func (p *Proxy) serveConnect(w http.ResponseWriter, r *http.Request) {
 	p.tunnel(w, upstream)
 }
 
-// servePlain passes on a request for an http URL.
+// servePlain answers for the identity endpoint, and passes on a request for another http URL.
 func (p *Proxy) servePlain(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Scheme != "http" || !isHost(r.URL.Hostname()) {
+	host := r.URL.Hostname()
+	if r.URL.Host == "" && r.URL.Scheme == "" || r.URL.Scheme == "http" && isMetadata(host, portOf(r)) {
+		p.serveIdentity(w, r)
+		return
+	}
+	if r.URL.Scheme != "http" || !isHost(host) {
 		p.refuse(w, http.StatusBadRequest, "this is a forward proxy: want CONNECT or an http:// URL")
 		return
 	}
-	if host := r.URL.Hostname(); p.owns(fold(host)) {
+	switch to := p.route(r.Context(), fold(host)); {
+	case to.Refusal != "":
+		p.refuse(w, http.StatusBadGateway, to.Refusal)
+	case to.Own:
 		p.refuse(w, http.StatusForbidden, fmt.Sprintf("%s is served over https only", host))
+	default:
+		p.forward.ServeHTTP(w, r)
+	}
+}
+
+// serveIdentity refuses clients that are not known to be ours.
+func (p *Proxy) serveIdentity(w http.ResponseWriter, r *http.Request) {
+	if clientOf(r)() != ours {
+		p.refuse(w, http.StatusForbidden, "managed identity: cannot tell whose program asks")
 		return
 	}
-	if p.isMetadata(r.URL.Hostname(), portOf(r)) && !p.mayAskMetadata(w, r) {
-		return
-	}
-	p.forward.ServeHTTP(w, r)
+	p.identity.ServeHTTP(w, r)
 }
 
 func portOf(r *http.Request) string {
@@ -91,19 +108,7 @@ func portOf(r *http.Request) string {
 	return "80"
 }
 
-func (p *Proxy) isMetadata(host, port string) bool {
-	return p.metadata != "" && fold(host) == metadataHost && port == "80"
-}
-
-// mayAskMetadata refuses clients that are not known to be ours. The endpoint behind judges by
-// the user of the connection, which is ours whoever asks.
-func (p *Proxy) mayAskMetadata(w http.ResponseWriter, r *http.Request) bool {
-	if clientOf(r)() == ours {
-		return true
-	}
-	p.refuse(w, http.StatusForbidden, "managed identity: cannot tell whose program asks")
-	return false
-}
+func isMetadata(host, port string) bool { return fold(host) == metadataHost && port == "80" }
 
 // newForward passes plain requests on. ReverseProxy removes hop-by-hop headers both ways,
 // those that Connection names too; Rewrite undoes what a forward proxy must not do.
@@ -126,17 +131,14 @@ func (p *Proxy) newForward() *httputil.ReverseProxy {
 	}
 }
 
-// rewrite keeps query and forwarding headers as the client sent them: a metadata endpoint
-// refuses forwarded requests, and hiding that they were would undo its guard.
+// rewrite keeps query and forwarding headers as the client sent them: who refuses forwarded requests
+// would be deceived otherwise.
 func (p *Proxy) rewrite(r *httputil.ProxyRequest) {
 	r.Out.URL.RawQuery = r.In.URL.RawQuery
 	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 		if values, sent := r.In.Header[name]; sent {
 			r.Out.Header[name] = values
 		}
-	}
-	if p.isMetadata(r.In.URL.Hostname(), portOf(r.In)) {
-		r.Out.URL.Host = p.metadata // Host keeps the name that was asked for
 	}
 }
 

@@ -42,8 +42,8 @@ func TestHalfCloseByClient(t *testing.T) {
 		sent, _ := io.ReadAll(conn)
 		_, _ = conn.Write(bytes.ToUpper(sent))
 	})
-	p := listen(t, Options{Target: address})
-	conn, r := connect(t, p, "a.strongroom.internal:443")
+	p := listen(t, Options{})
+	conn, r := connect(t, p, address)
 	must(io.WriteString(conn, "all of it"))
 	if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
@@ -122,12 +122,12 @@ func TestCloseEndsEverything(t *testing.T) {
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	p, err := Listen(Options{Target: silent, Suffixes: []string{"strongroom.internal"}})
+	p, err := Listen(Options{Route: testRoute, Identity: http.NotFoundHandler()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	readers := map[string]*bufio.Reader{}
-	_, readers["own tunnel"] = connect(t, p, "a.strongroom.internal:443")
+	_, readers["own name that nobody takes"] = connect(t, p, "a.strongroom.internal:443")
 	_, readers["other tunnel"] = connect(t, p, silent)
 	_, readers["idle"] = raw(t, p, "")
 	_, readers["half a header"] = raw(t, p, "GET http://")

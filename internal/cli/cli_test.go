@@ -185,7 +185,7 @@ strongroom: hint: "strongroom completion bash --help" shows what it takes
 		{"secret list --vault v --socket nowhere", 1, `strongroom: no server runs here: there is no socket nowhere
 strongroom: hint: start one with "strongroom dev", or name one with --socket
 `},
-		{"run -- true", 1, `strongroom: no server runs here: there is no socket .strongroom/strongroom.sock, nor /var/lib/strongroom/strongroom.sock
+		{"run --socket nowhere -- true", 1, `strongroom: no server runs here: there is no socket nowhere
 strongroom: hint: start one with "strongroom dev", or name one with --socket
 `},
 	} {

@@ -77,7 +77,7 @@ func (c *call) fetchDump(cl *client, out *dumpFile, recipients []age.Recipient) 
 	if err != nil {
 		return dump.Header{}, dump.Trailer{}, usage(recipientHint, "these recipients do not go together: %w", err)
 	}
-	body, err := cl.stream(c.ctx, cl.management(), http.MethodPost, "/dump")
+	body, err := cl.stream(c.ctx, cl.management(), "/dump", nil)
 	if err != nil {
 		return dump.Header{}, dump.Trailer{}, err
 	}
@@ -118,9 +118,9 @@ func (c *call) checkDump(in io.Reader) (h dump.Header, end dump.Trailer, err err
 	}
 }
 
-// stream sends a request without a body and returns the answer as it comes. It may take any time.
-func (c *client) stream(ctx context.Context, to place, method, path string) (io.ReadCloser, error) {
-	req, err := newRequest(ctx, method, c.scheme+"://"+to.host+path, nil)
+// stream posts a body, if it is not nil, and returns the answer as it comes. It may take any time.
+func (c *client) stream(ctx context.Context, to place, path string, body any) (io.ReadCloser, error) {
+	req, err := newRequest(ctx, http.MethodPost, c.scheme+"://"+to.host+path, body)
 	if err != nil {
 		return nil, err
 	}

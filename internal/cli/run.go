@@ -1,16 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
-	"net/http"
-	"net/netip"
-	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -18,31 +13,35 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/pflag"
-
-	"strongroom/internal/childproxy"
-)
-
-const (
-	renewEvery = 10 * time.Second // the server forgets a run that is not renewed for 60 s
-	endWithin  = 5 * time.Second
 )
 
 func (a *app) runSpec() spec {
 	return spec{
 		use:   "run [flags] -- PROGRAM [ARGUMENT...]",
 		short: "Run an unmodified program against the server of this machine",
-		long: "Run an unmodified program against the server of this machine. For this program only, the managed\n" +
-			"identity endpoint, the certificate authority and a proxy for the server's host names are set in its\n" +
-			"environment; Java, which is told by JAVA_TOOL_OPTIONS, says so in one line on standard error.\n" +
-			"Signals are passed on, and the exit code is the program's (128+n for signal n).",
-		example: "  strongroom run -- ./app\n  strongroom run --vault payroll --as web -- node server.js",
+		long: "Run an unmodified program against the server of this machine. Azure's own host names (vaults, sign-in,\n" +
+			"management, Graph) lead here, for this program only: the managed identity endpoint, a certificate\n" +
+			"authority and a proxy are set in its environment, and nothing of it is left when it ends. Other names of\n" +
+			"Azure are refused, everything else passes. Java, which is told by JAVA_TOOL_OPTIONS, says so in one line\n" +
+			"on standard error. Signals are passed on, and the exit code is the program's (128+n for signal n).\n\n" +
+			"A vault's name in the program leads to the vault of that name here, unless --vault says otherwise.",
+		example: "  strongroom run -- ./app\n  strongroom run --vault payroll --as web -- node server.js\n" +
+			"  strongroom run --vault contoso-payroll=payroll --offline -- ./app",
 		flags: func(f *pflag.FlagSet) {
 			f.SetInterspersed(false) // what follows the program is the program's
-			f.String("vault", "dev", "the vault whose URL is set as AZURE_KEYVAULT_URL, KEY_VAULT_URL and VAULT_URL")
+			f.StringArray("vault", nil, "the vault that all names of vaults lead to, and whose URL is set as AZURE_KEYVAULT_URL,\n"+
+				"KEY_VAULT_URL and VAULT_URL (dev, if none is given); or NAME=VAULT, to lead one name to a vault; may be repeated")
 			f.String("as", "", "the identity the program has: a name, client id or object id (default: the server's)")
+			f.String("sign-in", "managed", "managed: the program has that identity; env: it signs in by its own AZURE_CLIENT_ID and secret,\n"+
+				"certificate or token file")
+			f.Bool("offline", false, "let the program reach nothing but the server and its own machine")
+			f.Bool("ephemeral", false, "start a server for this command alone, with data that go with it and one vault that all names lead to;\n"+
+				"so it is too where no server was ever started")
+			f.Bool("allow-azure", false, "let the program reach what Azure has beside vaults, sign-in, management and Graph")
 			socketFlags(f)
 		},
 		run: (*call).runProgram,
@@ -51,25 +50,32 @@ func (a *app) runSpec() spec {
 
 // A runGrant is what the server gives for one run.
 type runGrant struct {
+	Proxy            string `json:"proxy"`
 	IdentityEndpoint string `json:"identityEndpoint"`
-	IMDSEndpoint     string `json:"imdsEndpoint"`
+	Secret           string `json:"secret"`
 	ClientID         string `json:"clientId"`
-	Listen           string `json:"listen"`
-	CAPEM            string `json:"caPem"` // "" if the server's certificate is publicly trusted
+	CAPEM            string `json:"caPem"`
 	VaultSuffix      string `json:"vaultSuffix"`
 	ManagementHost   string `json:"managementHost"`
-	LoginHost        string `json:"loginHost"`
 	Tenant           string `json:"tenant"`
 	Subscription     string `json:"subscription"`
 }
 
-// A lease is a run at the server: an identity, and a secret that gets its tokens. Only this
-// process and its child know the secret, and it ends with them.
-type lease struct {
-	cl   *client
-	path string
-	body map[string]string
-	runGrant
+// A runLine is a line of the server's answer.
+type runLine struct {
+	Started *runGrant `json:"started"`
+	Error   string    `json:"error"`
+	Say     string    `json:"say"`
+}
+
+// A runRequest is what the server is asked for.
+type runRequest struct {
+	Identity   string            `json:"identity"`
+	Tenant     string            `json:"tenant"`
+	Vault      string            `json:"vault"`
+	Vaults     map[string]string `json:"vaults"`
+	Offline    bool              `json:"offline"`
+	AllowAzure bool              `json:"allowAzure"`
 }
 
 func (c *call) runProgram() error {
@@ -87,141 +93,133 @@ func (c *call) runProgram() error {
 		}
 		return &fault{fmt.Errorf("run %q: %w", c.args[0], errors.Unwrap(err)), "", code}
 	}
-	cl, err := c.overSocket()
+	want, err := c.runRequest()
 	if err != nil {
 		return err
 	}
-	l, err := c.newLease(cl)
+	cl, private, err := c.serverForRun()
 	if err != nil {
 		return err
 	}
-	return c.withLease(l, file)
-}
-
-// newLease asks the server for a run.
-func (c *call) newLease(cl *client) (*lease, error) {
-	l := &lease{
-		cl: cl, path: "/runs/" + newGUID(),
-		body: map[string]string{"identity": c.text("as"), "secret": newSecret()},
-	}
-	return l, l.renew(c.ctx)
-}
-
-// newSecret is 43 characters that nobody guesses.
-func newSecret() string {
-	b := make([]byte, 32)
-	rand.Read(b)
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func (l *lease) renew(ctx context.Context) error {
-	if err := l.cl.ask(ctx, l.cl.login(), http.MethodPut, l.path, l.body, &l.runGrant); err != nil {
-		return fmt.Errorf("ask for an identity to run with: %w", err)
-	}
-	return nil
-}
-
-// keep renews the lease until ctx ends, and then gives it back. The first failure is told, since
-// the program's next sign-in may fail by it; it goes on trying.
-func (l *lease) keep(ctx context.Context, say func(string, ...any)) {
-	tick := time.NewTicker(renewEvery)
-	defer tick.Stop()
-	told := false
-	for {
-		select {
-		case <-ctx.Done():
-			l.end()
-			return
-		case <-tick.C:
+	if private != nil {
+		defer private.stop()
+		if or(want.Vault, onlyVault) != onlyVault || len(want.Vaults) > 0 {
+			return usage("", "the server of this command alone has one vault, %q, that all names lead to: leave --vault out", onlyVault)
 		}
-		renewed := lease{cl: l.cl, path: l.path, body: l.body}
-		err := renewed.renew(ctx)
-		if err != nil && !told && ctx.Err() == nil {
-			say("the program runs on, but the server does not answer: %v", err)
-		}
-		told = err != nil
+		want.Vault = onlyVault
 	}
+	return c.withRun(cl, want, file)
 }
 
-func (l *lease) end() {
-	ctx, cancel := context.WithTimeout(context.Background(), endWithin)
-	defer cancel()
-	// If the server is gone there is nothing to give back; else it forgets the run by itself.
-	_, _ = l.cl.do(ctx, l.cl.login(), http.MethodDelete, l.path, nil)
+// onlyVault is the vault that "dev" makes.
+const onlyVault = "dev"
+
+// The ways in which a run's program signs in.
+const (
+	signInManaged = "managed"
+	signInEnv     = "env"
+)
+
+// runRequest reads the flags.
+func (c *call) runRequest() (r runRequest, err error) {
+	r = runRequest{Identity: c.text("as"), Vaults: map[string]string{}, Offline: c.text("offline") == "true", AllowAzure: c.text("allow-azure") == "true"}
+	if r.Offline && r.AllowAzure {
+		return r, usage("", "want --offline or --allow-azure, found both")
+	}
+	switch c.text("sign-in") {
+	case signInManaged:
+	case signInEnv:
+		if c.given("as") {
+			return r, usage("", "want --as or --sign-in env, found both: with env the program says who it is")
+		}
+		r.Tenant = lookup(c.environ, "AZURE_TENANT_ID") // clients compare it with what the vault names
+	default:
+		return r, usage("", "--sign-in %q: want %s or %s", c.text("sign-in"), signInManaged, signInEnv)
+	}
+	names, _ := c.flags.GetStringArray("vault")
+	for _, name := range names {
+		from, to, isPair := strings.Cut(name, "=")
+		_, twice := r.Vaults[strings.ToLower(from)]
+		switch {
+		case isPair && !twice:
+			r.Vaults[strings.ToLower(from)] = to
+		case isPair || r.Vault != "":
+			return r, usage("", "--vault %s: another --vault says otherwise", name)
+		default:
+			r.Vault = name
+		}
+	}
+	return r, nil
 }
 
-// withLease opens what the child needs, runs it, and takes all of it away again.
-func (c *call) withLease(l *lease, file string) error {
+// withRun opens a run at the server, with what the child needs of it, runs the child, and takes all of it
+// away again: the server's part goes with the connection, however this process ends.
+func (c *call) withRun(cl *client, want runRequest, file string) error {
 	ctx, stop := context.WithCancel(context.WithoutCancel(c.ctx))
+	defer stop()
+	body, err := cl.stream(ctx, cl.login(), "/runs", want)
+	if err != nil {
+		return fmt.Errorf("open the run: %w", err)
+	}
+	defer body.Close()
+	lines := jsontext.NewDecoder(body)
+	first, err := nextLine(lines)
+	if err != nil || first.Started == nil {
+		return fmt.Errorf("open the run: %w", cmp.Or(err, errors.New(or(first.Error, "the server did not say how"))))
+	}
+	grant := *first.Started
 	var background sync.WaitGroup
-	background.Go(func() { l.keep(ctx, c.say) })
 	defer background.Wait()
 	defer stop()
+	background.Go(func() { c.sayLines(ctx, lines) }) // ends with stop
 
-	proxy, err := c.openProxy(l.runGrant)
-	if err != nil {
-		return err
-	}
-	defer proxy.Close()
-	files, err := makeRunFiles(c.environ, l.CAPEM)
+	files, err := makeRunFiles(c.environ, grant.CAPEM)
 	if err != nil {
 		return err
 	}
 	defer files.remove()
-	c.tellTrust(files)
-	environ := runEnviron(c.environ, runFacts{
-		runGrant: l.runGrant, secret: l.body["secret"], vault: c.text("vault"), proxy: proxy.URL(), files: files,
-	})
+	c.tellChanges(files)
+	environ := runEnviron(c.environ, runFacts{runGrant: grant, vault: or(want.Vault, onlyVault), ownSignIn: c.text("sign-in") == signInEnv, files: files})
 	if c.ctx.Err() != nil {
 		return c.ctx.Err()
 	}
 	return c.runChild(file, environ)
 }
 
-// openProxy leads the server's own names to it, and lets everything else pass.
-func (c *call) openProxy(g runGrant) (*childproxy.Proxy, error) {
-	metadata := ""
-	if u, err := url.Parse(g.IMDSEndpoint); err == nil {
-		metadata = u.Host
-	}
-	if user := lookup(c.environ, "HTTPS_PROXY") + lookup(c.environ, "https_proxy"); user != "" {
-		c.say("the proxy of HTTPS_PROXY is not used by the program: its connections go out directly")
-	}
-	return childproxy.Listen(childproxy.Options{
-		Suffixes: []string{ownDomain(g.VaultSuffix)},
-		Target:   reachable(g.Listen), Metadata: metadata,
-		Log: func(line string) { c.say("%s", line) },
-	})
+func nextLine(lines *jsontext.Decoder) (line runLine, err error) {
+	err = json.UnmarshalDecode(lines, &line)
+	return line, err
 }
 
-// tellTrust says what the program trusts less than the user might expect.
-func (c *call) tellTrust(files runFiles) {
+// sayLines passes on what the server has to say of the run, until ctx ends.
+func (c *call) sayLines(ctx context.Context, lines *jsontext.Decoder) {
+	for {
+		line, err := nextLine(lines)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			c.say("the run has ended at the server: the program cannot reach it any more")
+			return
+		}
+		c.say("%s", line.Say)
+	}
+}
+
+// tellChanges says what the program has not, though the user might expect it.
+func (c *call) tellChanges(files runFiles) {
+	if lookup(c.environ, "HTTPS_PROXY")+lookup(c.environ, "https_proxy") != "" {
+		c.say("the proxy of HTTPS_PROXY is not used by the program: its connections go out directly")
+	}
 	if files.alone {
 		c.say("this machine has no bundle of authorities: the program trusts the server's alone")
 	}
 	for _, name := range javaVariables {
 		// That store cannot be read here, so its authorities are missing in the run's.
-		if files.java != "" && strings.Contains(lookup(c.environ, name), javaTrustStore) {
+		if strings.Contains(lookup(c.environ, name), javaTrustStore) {
 			c.say("the trust store of %s is not used by the program: Java trusts the system's authorities and the server's", name)
 		}
 	}
-}
-
-// ownDomain is the domain under which all names of the family lie, without a port.
-func ownDomain(vaultSuffix string) string {
-	if host, _, err := net.SplitHostPort(vaultSuffix); err == nil {
-		vaultSuffix = host
-	}
-	return strings.TrimPrefix(vaultSuffix, "vault.")
-}
-
-// reachable turns the address of a listener on every interface into one that can be dialled.
-func reachable(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if addr, addrErr := netip.ParseAddr(host); err == nil && (host == "" || addrErr == nil && addr.IsUnspecified()) {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return listen
 }
 
 // runChild runs the program to its end. Signals that reach us go to it, except those that the
@@ -230,6 +228,9 @@ func (c *call) runChild(file string, environ []string) error {
 	cmd := exec.Command(file, c.args[1:]...)
 	cmd.Args[0] = c.args[0]
 	cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr = environ, c.in, c.out, c.errs
+	runtime.LockOSThread() // the child's end is bound to the thread that starts it
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = withUs()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, forwarded...)
 	defer signal.Stop(signals)

@@ -15,27 +15,33 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spf13/pflag"
 )
 
 var testGrant = runGrant{
-	IdentityEndpoint: "http://127.0.0.1:8440/msi/token", IMDSEndpoint: "http://127.0.0.1:8440", ClientID: "c1",
-	Listen: "127.0.0.1:8443", CAPEM: "OURS\n", VaultSuffix: "vault.run.test", ManagementHost: "management.run.test",
-	LoginHost: "login.run.test", Tenant: "t1", Subscription: "s1",
+	Proxy: "http://127.0.0.1:9", IdentityEndpoint: "http://127.0.0.1:9/msi/token", Secret: "h", ClientID: "c1",
+	CAPEM: "OURS\n", VaultSuffix: "vault.run.test", ManagementHost: "management.run.test", Tenant: "t1", Subscription: "s1",
 }
 
-// testVariables are what a run sets.
+// testManaged are what a run sets for its identity.
+var testManaged = []string{
+	"IDENTITY_ENDPOINT=http://127.0.0.1:9/msi/token", "IDENTITY_HEADER=h",
+	"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:9",
+	"AZURE_POD_IDENTITY_TOKEN_URL=http://127.0.0.1:9/metadata/identity/oauth2/token",
+	"MSAL_MANAGED_IDENTITY_ENDPOINT=http://127.0.0.1:9/metadata/identity/oauth2/token",
+	"ARM_USE_MSI=true", "ARM_MSI_ENDPOINT=http://127.0.0.1:9/metadata/identity/oauth2/token",
+}
+
+// testVariables are what a run sets beside that.
 var testVariables = []string{
-	"IDENTITY_ENDPOINT=http://127.0.0.1:8440/msi/token", "IDENTITY_HEADER=h", "AZURE_TOKEN_CREDENTIALS=prod",
+	"AZURE_TOKEN_CREDENTIALS=prod",
 	"HTTPS_PROXY=http://127.0.0.1:9", "https_proxy=http://127.0.0.1:9", "HTTP_PROXY=http://127.0.0.1:9", "http_proxy=http://127.0.0.1:9",
 	"NO_PROXY=127.0.0.1,localhost,::1", "no_proxy=127.0.0.1,localhost,::1",
 	"AZURE_KEYVAULT_URL=https://dev.vault.run.test", "AZURE_KEY_VAULT_URL=https://dev.vault.run.test",
 	"KEY_VAULT_URL=https://dev.vault.run.test", "VAULT_URL=https://dev.vault.run.test",
 	"AZURE_KEY_VAULT_NAME=dev", "KEY_VAULT_NAME=dev",
-	"AZURE_POD_IDENTITY_AUTHORITY_HOST=http://127.0.0.1:8440",
-	"AZURE_CORE_INSTANCE_DISCOVERY=false", "MSAL_MANAGED_IDENTITY_ENDPOINT=http://127.0.0.1:8440/metadata/identity/oauth2/token",
-	"AZURE_CONFIG_DIR=/d/azure",
-	"ARM_METADATA_HOSTNAME=management.run.test", "ARM_USE_MSI=true",
-	"ARM_MSI_ENDPOINT=http://127.0.0.1:8440/metadata/identity/oauth2/token",
+	"AZURE_CORE_INSTANCE_DISCOVERY=false", "AZURE_CONFIG_DIR=/d/azure",
+	"ARM_METADATA_HOSTNAME=management.run.test",
 	"ARM_TENANT_ID=t1", "ARM_SUBSCRIPTION_ID=s1", "ARM_RESOURCE_PROVIDER_REGISTRATIONS=none",
 }
 
@@ -66,12 +72,6 @@ func TestRunEnviron(t *testing.T) {
 		files    runFiles
 	}{
 		{"nothing", nil, and(java), withCA},
-		{
-			"a public certificate needs no authority",
-			[]string{"SSL_CERT_FILE=/mine", "SSL_CERT_DIR=/mine", "CURL_CA_BUNDLE=/mine"},
-			[]string{"SSL_CERT_FILE=/mine", "SSL_CERT_DIR=/mine", "CURL_CA_BUNDLE=/mine", "JAVA_TOOL_OPTIONS=" + testProxyOptions},
-			runFiles{dir: "/d", azure: "/d/azure"},
-		},
 		{"others stay", []string{"PATH=/bin", "EMPTY=", "A=b=c"}, and("PATH=/bin", "EMPTY=", "A=b=c", java), withCA},
 		{
 			"what would win over the run's identity goes",
@@ -114,13 +114,28 @@ func TestRunEnviron(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := slices.Clone(tt.in)
-			got := runEnviron(in, runFacts{runGrant: testGrant, secret: "h", vault: "dev", proxy: "http://127.0.0.1:9", files: tt.files})
-			want := append(slices.Clone(tt.want), testVariables...)
+			got := runEnviron(in, runFacts{runGrant: testGrant, vault: "dev", files: tt.files})
+			want := slices.Concat(tt.want, testVariables, testManaged)
 			if d := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); d != "" {
 				t.Errorf("runEnviron(%q) differs (-want +got):\n%s", tt.in, d)
 			}
 			diff(t, "input", in, tt.in)
 		})
+	}
+}
+
+// A program that signs in by itself keeps what it needs for that, and has no managed identity.
+func TestRunEnvironOfOwnSignIn(t *testing.T) {
+	files := runFiles{dir: "/d", own: "/d/ca.pem", bundle: "/d/bundle.pem", java: "/d/bundle.jks", azure: "/d/azure"}
+	own := []string{
+		"AZURE_CLIENT_ID=other", "AZURE_TENANT_ID=other", "AZURE_CLIENT_SECRET=x", "AZURE_CLIENT_CERTIFICATE_PATH=x",
+		"AZURE_FEDERATED_TOKEN_FILE=x", "AZURE_AUTHORITY_HOST=https://login.microsoftonline.us",
+	}
+	in := append(slices.Clone(own), "IDENTITY_ENDPOINT=x", "IDENTITY_HEADER=x", "MSI_ENDPOINT=x", "AZURE_REGIONAL_AUTHORITY_NAME=x")
+	got := runEnviron(in, runFacts{runGrant: testGrant, vault: "dev", ownSignIn: true, files: files})
+	want := slices.Concat(own, and("JAVA_TOOL_OPTIONS="+testJavaOptions), testVariables)
+	if d := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); d != "" {
+		t.Errorf("runEnviron differs (-want +got):\n%s", d)
 	}
 }
 
@@ -131,22 +146,6 @@ func TestChildExit(t *testing.T) {
 	}{{"exit 0", nil}, {"exit 3", exitCode(3)}, {"kill -TERM $$", exitCode(143)}, {"kill -9 $$", exitCode(137)}} {
 		if got := childExit("sh", exec.Command("sh", "-c", tt.script).Run()); !errors.Is(got, tt.want) {
 			t.Errorf("childExit(%q) = %v, want %v", tt.script, got, tt.want)
-		}
-	}
-}
-
-func TestReachable(t *testing.T) {
-	for in, want := range map[string]string{
-		"127.0.0.1:8443": "127.0.0.1:8443", ":8443": "127.0.0.1:8443", "0.0.0.0:8443": "127.0.0.1:8443",
-		"[::]:8443": "127.0.0.1:8443", "10.0.0.1:8443": "10.0.0.1:8443", "host:8443": "host:8443",
-	} {
-		if got := reachable(in); got != want {
-			t.Errorf("reachable(%q) = %q, want %q", in, got, want)
-		}
-	}
-	for in, want := range map[string]string{"vault.run.test": "run.test", "vault.run.test:8443": "run.test"} {
-		if got := ownDomain(in); got != want {
-			t.Errorf("ownDomain(%q) = %q, want %q", in, got, want)
 		}
 	}
 }
@@ -169,5 +168,43 @@ func TestSignalsAreForwarded(t *testing.T) {
 	}
 	if err := <-ended; !errors.Is(err, exitCode(5)) {
 		t.Errorf("runChild = %v, want exit code 5 of the child's trap", err)
+	}
+}
+
+func TestRunRequest(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		want runRequest
+		err  string
+	}{
+		{"", runRequest{}, ""},
+		{"--vault payroll --as web", runRequest{Vault: "payroll", Identity: "web"}, ""},
+		{"--vault Contoso-Payroll=payroll --vault other", runRequest{Vault: "other", Vaults: map[string]string{"contoso-payroll": "payroll"}}, ""},
+		{"--offline --sign-in env", runRequest{Offline: true, Tenant: "t9"}, ""},
+		{"--allow-azure", runRequest{AllowAzure: true}, ""},
+		{"--vault a --vault b", runRequest{}, "another --vault says otherwise"},
+		{"--vault a=b --vault A=c", runRequest{}, "another --vault says otherwise"},
+		{"--sign-in me", runRequest{}, "want managed or env"},
+		{"--sign-in env --as web", runRequest{}, "want --as or --sign-in env"},
+		{"--offline --allow-azure", runRequest{}, "found both"},
+	} {
+		f := pflag.NewFlagSet("run", pflag.ContinueOnError)
+		(&app{}).runSpec().flags(f)
+		if err := f.Parse(strings.Fields(tt.args)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := (&call{app: &app{environ: []string{"AZURE_TENANT_ID=t9"}}, flags: f}).runRequest()
+		if tt.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%q: got %v, want an error with %q", tt.args, err, tt.err)
+			}
+			continue
+		}
+		if tt.want.Vaults == nil {
+			tt.want.Vaults = map[string]string{}
+		}
+		if d := cmp.Diff(tt.want, got); err != nil || d != "" {
+			t.Errorf("%q: %v, differs (-want +got):\n%s", tt.args, err, d)
+		}
 	}
 }

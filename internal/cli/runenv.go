@@ -9,19 +9,26 @@ import (
 // runFacts is what the environment of a run's child is made of.
 type runFacts struct {
 	runGrant
-	secret string // of the identity endpoint, this run's own
-	vault  string
-	proxy  string
-	files  runFiles
+	vault     string
+	ownSignIn bool // the program signs in by its own variables
+	files     runFiles
 }
 
-// cleared are variables that would lead an SDK past the identity of the run, or to the sign-in
-// of another cloud: each names another protocol, and which one a library prefers differs.
-var cleared = []string{
-	"IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
-	"AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH",
-	"AZURE_USERNAME", "AZURE_PASSWORD", "AZURE_AUTHORITY_HOST", "AZURE_REGIONAL_AUTHORITY_NAME",
+// managedVariables lead an SDK to a managed identity: each names another protocol, and which one a
+// library prefers differs.
+var managedVariables = []string{
+	"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "IDENTITY_SERVER_THUMBPRINT", "IMDS_ENDPOINT", "MSI_ENDPOINT", "MSI_SECRET",
+	"AZURE_POD_IDENTITY_AUTHORITY_HOST", "AZURE_POD_IDENTITY_TOKEN_URL", "MSAL_MANAGED_IDENTITY_ENDPOINT",
 }
+
+// signInVariables lead an SDK to a sign-in of the program's own.
+var signInVariables = []string{
+	"AZURE_FEDERATED_TOKEN_FILE", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+	"AZURE_USERNAME", "AZURE_PASSWORD", "AZURE_AUTHORITY_HOST",
+}
+
+// clearedAlways would lead to a sign-in host that no family has.
+var clearedAlways = []string{"AZURE_REGIONAL_AUTHORITY_NAME"}
 
 // bundleVariables name a file of authorities, and all are set to the run's: each has a tool that
 // prefers it to SSL_CERT_FILE, so that one the user has set would lead past the run's authority.
@@ -54,15 +61,16 @@ var javaVariables = []string{"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPT
 // with those that lead to the server.
 func runEnviron(environ []string, f runFacts) []string {
 	set := append(f.variables(), f.javaOptions(environ)...)
-	drop := slices.Clone(cleared)
-	// AZURE_CLIENT_ID alone selects a managed identity. One that is not the run's would be
-	// refused, and the tenant beside it belongs to the same sign-in.
-	if !strings.EqualFold(lookup(environ, "AZURE_CLIENT_ID"), f.ClientID) {
-		drop = append(drop, "AZURE_CLIENT_ID", "AZURE_TENANT_ID")
+	drop := slices.Concat(managedVariables, clearedAlways)
+	if !f.ownSignIn {
+		drop = append(drop, signInVariables...)
+		// AZURE_CLIENT_ID alone selects a managed identity. One that is not the run's would be
+		// refused, and the tenant beside it belongs to the same sign-in.
+		if !strings.EqualFold(lookup(environ, "AZURE_CLIENT_ID"), f.ClientID) {
+			drop = append(drop, "AZURE_CLIENT_ID", "AZURE_TENANT_ID")
+		}
 	}
-	if f.files.bundle != "" {
-		drop = append(drop, folderVariables...)
-	}
+	drop = append(drop, folderVariables...)
 	for _, v := range set {
 		drop = append(drop, v[0])
 	}
@@ -81,18 +89,15 @@ func runEnviron(environ []string, f runFacts) []string {
 // variables are names and values, by the client that reads them.
 func (f runFacts) variables() [][2]string {
 	vaultURL := "https://" + f.vault + "." + f.VaultSuffix
-	imdsToken := f.IMDSEndpoint + "/metadata/identity/oauth2/token"
 	const direct = "127.0.0.1,localhost,::1"
 	vars := [][2]string{
-		// every SDK: managed identity as in App Service, and no other credential
-		{"IDENTITY_ENDPOINT", f.IdentityEndpoint},
-		{"IDENTITY_HEADER", f.secret},
+		// every SDK: no credential of a person
 		{"AZURE_TOKEN_CREDENTIALS", "prod"},
 		// every program: our names through the proxy
-		{"HTTPS_PROXY", f.proxy},
-		{"https_proxy", f.proxy},
-		{"HTTP_PROXY", f.proxy},
-		{"http_proxy", f.proxy},
+		{"HTTPS_PROXY", f.Proxy},
+		{"https_proxy", f.Proxy},
+		{"HTTP_PROXY", f.Proxy},
+		{"http_proxy", f.Proxy},
 		{"NO_PROXY", direct},
 		{"no_proxy", direct},
 		// the program itself, under the names that are usual
@@ -102,28 +107,42 @@ func (f runFacts) variables() [][2]string {
 		{"VAULT_URL", vaultURL},
 		{"AZURE_KEY_VAULT_NAME", f.vault},
 		{"KEY_VAULT_NAME", f.vault},
-		// JS, Python and .NET, older releases
-		{"AZURE_POD_IDENTITY_AUTHORITY_HOST", f.IMDSEndpoint},
 		// az
 		{"AZURE_CORE_INSTANCE_DISCOVERY", "false"},
-		{"MSAL_MANAGED_IDENTITY_ENDPOINT", imdsToken},
 		{"AZURE_CONFIG_DIR", f.files.azure},
 		// Terraform, OpenTofu
 		{"ARM_METADATA_HOSTNAME", f.ManagementHost},
-		{"ARM_USE_MSI", "true"},
-		{"ARM_MSI_ENDPOINT", imdsToken},
 		{"ARM_TENANT_ID", f.Tenant},
 		{"ARM_SUBSCRIPTION_ID", f.Subscription},
 		{"ARM_RESOURCE_PROVIDER_REGISTRATIONS", "none"},
+		// Node, beside what it has built in
+		{"NODE_EXTRA_CA_CERTS", f.files.own},
 	}
-	if f.files.bundle == "" {
-		return vars // the server's certificate needs no authority of ours
+	if !f.ownSignIn {
+		vars = append(vars, f.managed()...)
 	}
-	vars = append(vars, [2]string{"NODE_EXTRA_CA_CERTS", f.files.own}) // beside what Node has built in
 	for _, name := range bundleVariables {
 		vars = append(vars, [2]string{name, f.files.bundle})
 	}
 	return vars
+}
+
+// managed are the variables of the run's identity.
+func (f runFacts) managed() [][2]string {
+	imdsToken := f.Proxy + "/metadata/identity/oauth2/token"
+	return [][2]string{
+		// every SDK, as in App Service
+		{"IDENTITY_ENDPOINT", f.IdentityEndpoint},
+		{"IDENTITY_HEADER", f.Secret},
+		// JS, Python and .NET, older releases; Java
+		{"AZURE_POD_IDENTITY_AUTHORITY_HOST", f.Proxy},
+		{"AZURE_POD_IDENTITY_TOKEN_URL", imdsToken},
+		// az
+		{"MSAL_MANAGED_IDENTITY_ENDPOINT", imdsToken},
+		// Terraform, OpenTofu
+		{"ARM_USE_MSI", "true"},
+		{"ARM_MSI_ENDPOINT", imdsToken},
+	}
 }
 
 // javaOptions append proxy and trust store to the options of Java that are there: it knows neither
@@ -142,16 +161,14 @@ func (f runFacts) javaOptions(environ []string) [][2]string {
 
 func (f runFacts) javaWords() string {
 	var words []string
-	if u, err := url.Parse(f.proxy); err == nil {
+	if u, err := url.Parse(f.Proxy); err == nil {
 		for _, scheme := range []string{"https", "http"} {
 			words = append(words, "-D"+scheme+".proxyHost="+u.Hostname(), "-D"+scheme+".proxyPort="+u.Port())
 		}
 		words = append(words, "-Dhttp.nonProxyHosts=localhost|127.*|[::1]")
 	}
-	if f.files.java != "" {
-		words = append(words, javaQuote(javaTrustStore+f.files.java),
-			"-Djavax.net.ssl.trustStoreType=JKS", "-Djavax.net.ssl.trustStorePassword="+javaPassword)
-	}
+	words = append(words, javaQuote(javaTrustStore+f.files.java),
+		"-Djavax.net.ssl.trustStoreType=JKS", "-Djavax.net.ssl.trustStorePassword="+javaPassword)
 	return strings.Join(words, " ")
 }
 

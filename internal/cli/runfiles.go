@@ -23,7 +23,7 @@ var systemBundles = []string{
 }
 
 // runFiles are what a run's child reads from a folder that only its user can open, and that goes
-// with it. They hold certificates, no keys. Without an authority own, bundle and java are "".
+// with it. They hold certificates, no keys.
 type runFiles struct {
 	dir    string
 	own    string // our authority, and what the user added for Node, in PEM
@@ -45,9 +45,6 @@ func makeRunFiles(environ []string, authority string) (f runFiles, err error) {
 	f.azure = filepath.Join(f.dir, "azure")
 	if err := os.Mkdir(f.azure, 0o700); err != nil {
 		return f, fmt.Errorf("make the folder of the run: %w", err)
-	}
-	if authority == "" {
-		return f, nil
 	}
 	return f, f.writeAuthorities(environ, authority)
 }

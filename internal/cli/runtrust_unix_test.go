@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,6 +17,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -78,16 +80,17 @@ func (a testAuthority) pem() string {
 }
 
 // serve answers "hello" over TLS under a host name, and returns its address.
-func (a testAuthority) serve(t *testing.T, host string) string {
+func (a testAuthority) serve(t *testing.T, l net.Listener, host string) {
 	t.Helper()
 	key, template := newKey(t), certificateTemplate(host)
 	template.DNSNames, template.ExtKeyUsage = []string{host}, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	leaf := sign(t, template, a.cert, key, a.key)
 	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "hello") }))
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw, a.cert.Raw}, PrivateKey: key}}}
+	s.Listener.Close()
+	s.Listener = l
 	s.StartTLS()
 	t.Cleanup(s.Close)
-	return s.Listener.Addr().String()
 }
 
 // The child trusts our authority and all that the user's variables name, each once, in both formats.
@@ -235,11 +238,16 @@ func TestRuntimesTrustTheRun(t *testing.T) {
 	ours, other, dir := newAuthority(t, "ours"), newAuthority(t, "other"), t.TempDir()
 	write(t, filepath.Join(dir, "other.pem"), other.pem())
 	write(t, filepath.Join(dir, "Fetch.java"), javaFetch)
-	proxy, err := childproxy.Listen(childproxy.Options{Suffixes: []string{"run.test"}, Target: ours.serve(t, "dev.vault.run.test")})
+	proxy, err := childproxy.Listen(childproxy.Options{
+		Route: func(context.Context, string) childproxy.Route { return childproxy.Route{Own: true} }, Identity: http.NotFoundHandler(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer proxy.Close()
+	ours.serve(t, proxy.Own(), "dev.vault.run.test")
+	grant := testGrant
+	grant.Proxy = proxy.URL()
 	words := strings.NewReplacer("$dir", dir, "$other", filepath.Join(dir, "other.pem"))
 	for _, tt := range tlsClients {
 		t.Run(tt.name, func(t *testing.T) {
@@ -257,7 +265,7 @@ func TestRuntimesTrustTheRun(t *testing.T) {
 			}
 			defer files.remove()
 			cmd := exec.CommandContext(t.Context(), file, append(slices.Clone(tt.args), "https://dev.vault.run.test/")...)
-			cmd.Env = runEnviron(environ, runFacts{runGrant: testGrant, secret: "h", vault: "dev", proxy: proxy.URL(), files: files})
+			cmd.Env = runEnviron(environ, runFacts{runGrant: grant, vault: "dev", files: files})
 			for i := range cmd.Args {
 				cmd.Args[i] = words.Replace(cmd.Args[i])
 			}
@@ -288,20 +296,19 @@ func TestRunFilesAlone(t *testing.T) {
 }
 
 // What the user might trust and the program does not is said.
-func TestTellTrust(t *testing.T) {
+func TestTellChanges(t *testing.T) {
 	for _, tt := range []struct {
 		environ []string
 		files   runFiles
 		want    string
 	}{
-		{[]string{"JAVA_TOOL_OPTIONS=-Xmx1g -Djavax.net.ssl.trustStore=/mine"}, runFiles{java: "/d"}, "strongroom: the trust store of JAVA_TOOL_OPTIONS is not used by the program: Java trusts the system's authorities and the server's\n"},
-		{[]string{"JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore=/mine"}, runFiles{}, ""},
-		{[]string{"JAVA_TOOL_OPTIONS=-Xmx1g"}, runFiles{java: "/d"}, ""},
-		{nil, runFiles{java: "/d", alone: true}, "strongroom: this machine has no bundle of authorities: the program trusts the server's alone\n"},
+		{[]string{"JAVA_TOOL_OPTIONS=-Xmx1g -Djavax.net.ssl.trustStore=/mine"}, runFiles{}, "strongroom: the trust store of JAVA_TOOL_OPTIONS is not used by the program: Java trusts the system's authorities and the server's\n"},
+		{[]string{"JAVA_TOOL_OPTIONS=-Xmx1g"}, runFiles{}, ""},
+		{nil, runFiles{alone: true}, "strongroom: this machine has no bundle of authorities: the program trusts the server's alone\n"},
 	} {
 		var errs bytes.Buffer
 		c := &call{app: &app{environ: tt.environ, errs: &errs}}
-		c.tellTrust(tt.files)
+		c.tellChanges(tt.files)
 		if errs.String() != tt.want {
 			t.Errorf("tellTrust with %q = %q, want %q", tt.environ, errs.String(), tt.want)
 		}

@@ -58,13 +58,13 @@ func TestStartHints(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ args, errs, hint string }{
-		{fmt.Sprintf("dev --port %d --set metrics_listen=", freePort(t)) + taken.Addr().String(), "metrics_listen: listen tcp", "--set metrics_listen=127.0.0.1:9443"},
+		{fmt.Sprintf("dev --port %d --set metrics_listen=", testPort(t)) + taken.Addr().String(), "metrics_listen: listen tcp", "--set metrics_listen=127.0.0.1:9443"},
 		{"init --set data_dir=file/data --set root_key.file=k", "file", "there is a file in the place of the folder: ls -l 'file'"},
 		{"init --set data_dir=d --passphrase-file absent", "root_key.passphrase_file", "what is there: ls '.'"},
 		{"init --set data_dir=d --passphrase-file short", "want at least 12", ""},
 		{"init --set data_dir=d --set root_key.file=k --set database.path=folder", "folder", "name a file in that folder: ls 'folder'"},
-		{fmt.Sprintf("dev --port %d --set metrics_listen=off --set identity_listen=off --set socket=nowhere/s", freePort(t)), "socket: stat nowhere", "what is there: ls '.'"},
-		{fmt.Sprintf("dev --port %d --set metrics_listen=off --set identity_listen=127.0.0.2.3:1", freePort(t)), "identity_listen", ""},
+		{fmt.Sprintf("dev --port %d --set metrics_listen=off --set identity_listen=off --set socket=nowhere/s", testPort(t)), "socket: stat nowhere", "what is there: ls '.'"},
+		{fmt.Sprintf("dev --port %d --set metrics_listen=off --set identity_listen=127.0.0.2.3:1", testPort(t)), "identity_listen", ""},
 		{"doctor --config absent.yaml", "checks need mending", ""},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
@@ -99,8 +99,8 @@ func TestWelcome(t *testing.T) {
 	}
 }
 
-// freePort is one that nobody listens on; another process may take it meanwhile, which is rare.
-func freePort(t *testing.T) int {
+// testPort is one that nobody listens on; another process may take it meanwhile, which is rare.
+func testPort(t *testing.T) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -122,8 +122,8 @@ func startDev(t *testing.T, dir string) (printed string, stop func() int) {
 	code := make(chan int, 1)
 	go func() {
 		code <- a.execute(ctx, []string{
-			"dev", "--data-dir", dir, "--port", fmt.Sprint(freePort(t)), "--set", "metrics_listen=off",
-			"--set", fmt.Sprintf("identity_listen=127.0.0.1:%d", freePort(t)),
+			"dev", "--data-dir", dir, "--port", fmt.Sprint(testPort(t)), "--set", "metrics_listen=off",
+			"--set", fmt.Sprintf("identity_listen=127.0.0.1:%d", testPort(t)),
 		})
 		w.Close()
 	}()
@@ -206,6 +206,6 @@ exit 7`
 	check(t, runWith(t, environ, "", "run", "--data-dir", dir, "--", "sh", "-c", "kill -TERM $$"), result{143, "", ""})
 	check(t, runWith(t, environ, "", "run", "--data-dir", dir, "--as", "nobody", "--", "true"), result{
 		1, "",
-		"strongroom: ask for an identity to run with: the server answered 404 IdentityNotFound: no identity with the client id, object id or name \"nobody\"\n",
+		"strongroom: open the run: the server answered 404 IdentityNotFound: no identity with the client id, object id or name \"nobody\"\n",
 	})
 }

@@ -72,8 +72,10 @@ func (c *call) overSocket() (*client, error) {
 	if len(errs) > 0 {
 		return nil, failed(startHint, "no server answers: %w", errs[0])
 	}
-	return nil, failed(startHint, "no server runs here: there is no socket %s", strings.Join(looked, ", nor "))
+	return nil, failed(startHint, "no server runs here: there is no socket %s%w", strings.Join(looked, ", nor "), quiet{errNoServer})
 }
+
+var errNoServer = errors.New("no server runs here")
 
 func (s socket) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", s.path)

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"strings"
@@ -63,7 +64,7 @@ func (f *face) Refuse(c *operation.Call, e *apierr.Error, h http.Header) (int, a
 // clients): authorization first, then resource, the host without its first label, with the port
 // exactly when the request's host had one.
 func (f *face) challenge(c *operation.Call) string {
-	return fmt.Sprintf("Bearer authorization=\"%s/%s\", resource=\"https://%s\"", c.Host.Family.LoginURL(), f.challengeTenant, c.Host.Suffix)
+	return fmt.Sprintf("Bearer authorization=\"%s/%s\", resource=\"https://%s\"", c.Host.Family.LoginURL(), cmp.Or(c.Host.Family.Tenant, f.challengeTenant), c.Host.Suffix)
 }
 
 // denialText is Azure's text of a denial by RBAC.

@@ -42,7 +42,7 @@ func newBench(t *testing.T) *bench {
 	d := dbtest.Open(t, dbtest.SQLiteOptions(t))
 	families := resource.Families{resource.NewFamily("default", "localhost", 8443)}
 	store := &identity.Store{Ring: dbtest.Ring(t), Tenant: testTenant}
-	issuer := identity.NewIssuer(store, families, time.Hour, 30*24*time.Hour)
+	issuer := identity.NewIssuer(store, time.Hour, 30*24*time.Hour)
 	if err := issuer.EnsureSigningKey(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}

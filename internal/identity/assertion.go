@@ -32,9 +32,17 @@ type assertion struct {
 	Issuer    string         `json:"iss"`
 	Subject   string         `json:"sub"`
 	Audience  jsontext.Value `json:"aud"`
-	NotBefore int64          `json:"nbf"`
-	Expires   int64          `json:"exp"`
+	NotBefore numericDate    `json:"nbf"`
+	Expires   numericDate    `json:"exp"`
 }
+
+// A numericDate is in seconds since 1970, and may have a fraction (RFC 7519, 2), which MSAL Python sends.
+type numericDate float64
+
+// lastDate keeps dates where they can be compared.
+const lastDate = 1 << 40
+
+func (n numericDate) time() time.Time { return time.Unix(int64(max(0, min(n, lastDate))), 0) }
 
 // CheckAssertion signs an application in by an assertion. The certificate that was registered
 // decides, found by the thumbprint in the header; certificates and keys in the header are not
@@ -148,8 +156,8 @@ func checkAssertion(payload []byte, appID string, audiences []string, now time.T
 		return NewSignInError(CodeSubjectNotIssuer)
 	case !strings.EqualFold(a.Subject, appID):
 		return NewSignInError(CodeAssertionClient)
-	case !now.Before(time.Unix(a.Expires, 0).Add(assertionSkew)),
-		now.Add(assertionSkew).Before(time.Unix(a.NotBefore, 0)):
+	case !now.Before(a.Expires.time().Add(assertionSkew)),
+		now.Add(assertionSkew).Before(a.NotBefore.time()):
 		return NewSignInError(CodeAssertionTime, now.Format(time.RFC3339))
 	}
 	return nil

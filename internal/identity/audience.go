@@ -12,8 +12,12 @@ import (
 // Names of Azure's management API and Graph that clients ask tokens for wherever these are: as
 // they are built in, they stand for ours.
 var (
-	publicManagement = []string{"management.core.windows.net", "management.azure.com"}
-	publicGraph      = []string{"graph.microsoft.com"}
+	publicManagement = []string{
+		"management.core.windows.net", "management.azure.com",
+		"management.core.chinacloudapi.cn", "management.chinacloudapi.cn",
+		"management.core.usgovcloudapi.net", "management.usgovcloudapi.net",
+	}
+	publicGraph = []string{"graph.microsoft.com", "microsoftgraph.chinacloudapi.cn", "graph.microsoft.us"}
 )
 
 // VaultAudience accepts the audience of a family's vaults: "https://vault.<domain>" without a
@@ -52,10 +56,11 @@ func hostAudience(f resource.Family, own string, public []string) func(aud strin
 // whose host it names, or that of the login host for Azure's own names of management and Graph.
 // The audience is the resource as it was asked for. Any port passes, since a client names the one
 // that it sees and a forwarded port is not known here; the face that gets the token compares it.
+// In a run there are tokens for whatever else the program asks, for doubles of other services.
 func ResourceFamily(fs resource.Families, asked string, login resource.Family) (audience string, family resource.Family, ok bool) {
 	host, port, ok := splitAudience(asked)
 	if !ok {
-		return "", resource.Family{}, false
+		return inRun(asked, login)
 	}
 	for _, f := range fs {
 		if host == f.VaultSuffix || host == f.Management || host == f.Graph {
@@ -65,7 +70,14 @@ func ResourceFamily(fs resource.Families, asked string, login resource.Family) (
 	if port == "" && (slices.Contains(publicManagement, host) || slices.Contains(publicGraph, host)) {
 		return asked, login, true
 	}
-	return "", resource.Family{}, false
+	return inRun(asked, login)
+}
+
+func inRun(asked string, login resource.Family) (audience string, family resource.Family, ok bool) {
+	if !login.InRun {
+		return "", resource.Family{}, false
+	}
+	return asked, login, true
 }
 
 // splitAudience takes "https://host[:port][/]" apart, and nothing that has more; the host is in lower

@@ -296,7 +296,7 @@ func TestTamperedRows(t *testing.T) {
 		readApp := func(tx *db.Tx) error { _, err := s.ListApplications(tx, ""); return err }
 		readPrincipal := func(tx *db.Tx) error { _, err := s.LoadDirectory(tx); return err }
 		signIn := func(tx *db.Tx) error { _, err := s.ListCredentials(tx, app.AppID); return err }
-		readKeys := func(tx *db.Tx) error { _, err := NewIssuer(s, families, time.Hour, time.Hour).Keys(tx); return err }
+		readKeys := func(tx *db.Tx) error { _, err := NewIssuer(s, time.Hour, time.Hour).Keys(tx); return err }
 		for _, tt := range []struct {
 			statement string
 			read      func(*db.Tx) error

@@ -8,24 +8,22 @@ import (
 	"time"
 
 	"strongroom/internal/db"
-	"strongroom/internal/resource"
 )
 
 // An Issuer issues and verifies access tokens. It keeps the opened signing keys of one directory
 // revision and is safe for concurrent use.
 type Issuer struct {
 	store    *Store
-	families resource.Families
 	lifetime time.Duration
 	rotation time.Duration
 	current  atomic.Pointer[keySet]
 	verified tokenCache
 }
 
-// NewIssuer returns an issuer for the families. A token lives for lifetime, a day at most, a
+// NewIssuer returns an issuer. A token lives for lifetime, a day at most, a
 // signing key signs for keyRotation, a day at least.
-func NewIssuer(s *Store, families resource.Families, lifetime, keyRotation time.Duration) *Issuer {
-	return &Issuer{store: s, families: families, lifetime: lifetime, rotation: keyRotation}
+func NewIssuer(s *Store, lifetime, keyRotation time.Duration) *Issuer {
+	return &Issuer{store: s, lifetime: lifetime, rotation: keyRotation}
 }
 
 // keys returns the signing keys of the transaction's directory revision.

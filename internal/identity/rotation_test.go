@@ -89,7 +89,7 @@ func TestRotationAfterPause(t *testing.T) {
 
 func TestShortRotation(t *testing.T) {
 	s := newStore(t)
-	i := NewIssuer(s, families, time.Hour, day)
+	i := NewIssuer(s, time.Hour, day)
 	start := time.Now()
 	set := &keySet{keys: []*signingKey{{id: "a", active: start, retire: start.Add(30 * day)}}}
 	for _, tt := range []struct {
@@ -112,7 +112,7 @@ func TestShortRotation(t *testing.T) {
 func TestTwoNodes(t *testing.T) {
 	each(t, func(t *testing.T, d *db.DB) {
 		s := newStore(t)
-		a, b := NewIssuer(s, families, time.Hour, 30*day), NewIssuer(s, families, time.Hour, 30*day)
+		a, b := NewIssuer(s, time.Hour, 30*day), NewIssuer(s, time.Hour, 30*day)
 		errs := make(chan error, 2)
 		for _, i := range []*Issuer{a, b} {
 			go func() { errs <- i.EnsureSigningKey(t.Context(), d) }()

@@ -13,6 +13,9 @@
 //	ca.pem       the root certificate, PEM, mode 0644
 //	ca-key.pem   its key, PKCS#8 PEM, mode 0600
 //	*.old-TIME   earlier ones, set aside when domains or dates made a new one necessary
+//
+// A program under "strongroom run" trusts an authority of its own, which lives in memory for as long
+// as the run does (InMemory).
 package localca
 
 import (
@@ -41,8 +44,9 @@ type CA struct {
 	// name gets a certificate of its own.
 	Wildcards []string
 
-	cert    *x509.Certificate
-	key     *ecdsa.PrivateKey
+	root    *x509.Certificate // what people trust
+	cert    *x509.Certificate // what signs leaves: the root, or an authority below it
+	key     *ecdsa.PrivateKey // of cert
 	domains []string
 	made    bool
 	now     func() time.Time
@@ -80,14 +84,36 @@ func Open(dir string, domains []string, now func() time.Time) (*CA, error) {
 		}
 	}
 	return &CA{
-		cert: pair.cert, key: pair.key, domains: wanted, made: made, now: now,
+		root: pair.cert, cert: pair.cert, key: pair.key, domains: wanted, made: made, now: now,
+		leaves: make(map[string]*leaf),
+	}, nil
+}
+
+// InMemory makes an authority that is kept nowhere. What signs is not the root, whose key is thrown away
+// at once, but an authority below it, since some verifiers honour name constraints only there. It ends
+// after a year.
+func InMemory(domains []string, now func() time.Time) (*CA, error) {
+	wanted, err := cleanDomains(domains)
+	if err != nil {
+		return nil, err
+	}
+	root, err := newRoot(wanted, now(), rootAbove)
+	if err != nil {
+		return nil, fmt.Errorf("make the authority of a run: %w", err)
+	}
+	below, err := root.newAuthority(wanted, now())
+	if err != nil {
+		return nil, fmt.Errorf("make the authority of a run: %w", err)
+	}
+	return &CA{
+		root: root.cert, cert: below.cert, key: below.key, domains: wanted, made: true, now: now,
 		leaves: make(map[string]*leaf),
 	}, nil
 }
 
 // CertificatePEM is the root certificate, for trust stores. It holds no key.
 func (c *CA) CertificatePEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: c.cert.Raw})
+	return pem.EncodeToMemory(&pem.Block{Type: certificateBlock, Bytes: c.root.Raw})
 }
 
 // GetCertificate is for tls.Config. It refuses a server name outside the domains, which ends

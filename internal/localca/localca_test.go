@@ -254,3 +254,66 @@ func skipWithoutModes(t *testing.T) {
 		t.Skip("no mode bits")
 	}
 }
+
+// A run's authority signs by one below its root, which is bound to the domains.
+func TestInMemory(t *testing.T) {
+	ca, err := InMemory([]string{"vault.azure.net", "login.microsoftonline.com"}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca.Wildcards = []string{"*.vault.azure.net"}
+	served := get(t, ca, "contoso-payroll.vault.azure.net")
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca.CertificatePEM()) || len(served.Certificate) != 2 {
+		t.Fatalf("a chain of %d, want the leaf and what signs it", len(served.Certificate))
+	}
+	below, err := x509.ParseCertificate(served.Certificate[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	between.AddCert(below)
+	verified := func(leaf *x509.Certificate, name string) error {
+		_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, DNSName: name})
+		return err
+	}
+	if err := verified(served.Leaf, "contoso-payroll.vault.azure.net"); err != nil {
+		t.Errorf("verify: %v", err)
+	}
+	for _, name := range []string{"example.com", "login.live.com", "azure.net"} {
+		forged, err := (&pair{cert: ca.cert, key: ca.key}).newLeaf(name, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := verified(forged.cert, name); err == nil {
+			t.Errorf("a certificate for %s holds", name)
+		}
+		if _, err := ca.GetCertificate(&tls.ClientHelloInfo{ServerName: name}); err == nil {
+			t.Errorf("a certificate for %s is made", name)
+		}
+	}
+	another, err := (&pair{cert: ca.cert, key: ca.key}).newAuthority([]string{"example.com"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := another.newLeaf("example.com", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	between.AddCert(another.cert)
+	if err := verified(leaf.cert, "example.com"); err == nil {
+		t.Error("an authority below that one holds")
+	}
+	if !ca.root.Equal(mustParse(t, ca.CertificatePEM())) || ca.root.MaxPathLen != 1 || !below.MaxPathLenZero {
+		t.Error("the root may sign one authority, which may sign leaves alone")
+	}
+}
+
+func mustParse(t *testing.T, text []byte) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode(text)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}

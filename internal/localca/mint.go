@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	rootYears = 10
-	leafLife  = 90 * 24 * time.Hour
+	rootYears  = 10
+	belowYears = 1
+	leafLife   = 90 * 24 * time.Hour
 
 	// backdate is how far a client's clock may lag behind ours.
 	backdate = time.Hour
@@ -25,8 +26,23 @@ const (
 	maxLeaves = 256
 )
 
+// What a root may sign.
+const (
+	rootAlone = iota // leaves
+	rootAbove        // authorities that sign leaves
+)
+
 // newRoot makes a certificate authority that can certify the domains and nothing else.
-func newRoot(domains []string, now time.Time) (*pair, error) {
+func newRoot(domains []string, now time.Time, signs int) (*pair, error) {
+	return newAuthority(nil, "Strongroom local CA", domains, now.AddDate(rootYears, 0, 0), signs, now)
+}
+
+// newAuthority makes an authority below p, with the same bounds.
+func (p *pair) newAuthority(domains []string, now time.Time) (*pair, error) {
+	return newAuthority(p, "Strongroom run CA", domains, now.AddDate(belowYears, 0, 0), rootAlone, now)
+}
+
+func newAuthority(above *pair, name string, domains []string, end time.Time, signs int, now time.Time) (*pair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -40,20 +56,24 @@ func newRoot(domains []string, now time.Time) (*pair, error) {
 	template := &x509.Certificate{
 		Subject: pkix.Name{
 			Organization: []string{"Strongroom"},
-			CommonName:   "Strongroom local CA " + hex.EncodeToString(id[:4]),
+			CommonName:   name + " " + hex.EncodeToString(id[:4]),
 		},
 		NotBefore:                   now.Add(-backdate),
-		NotAfter:                    now.AddDate(rootYears, 0, 0),
+		NotAfter:                    end,
 		SubjectKeyId:                id,
 		KeyUsage:                    x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 		BasicConstraintsValid:       true,
 		IsCA:                        true,
-		MaxPathLenZero:              true,
+		MaxPathLen:                  signs,
+		MaxPathLenZero:              signs == rootAlone,
 		PermittedDNSDomainsCritical: true,
 		PermittedDNSDomains:         domains,
 		ExcludedIPRanges:            everyAddress(),
 	}
-	return signed(template, &pair{cert: template, key: key}, key)
+	if above == nil {
+		above = &pair{cert: template, key: key}
+	}
+	return signed(template, above, key)
 }
 
 // everyAddress is excluded because permitted names say nothing about IP addresses: without
@@ -154,6 +174,9 @@ func (c *CA) renew(name string) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("mint certificate for %q: %w", name, err)
 	}
 	cert := &tls.Certificate{Certificate: [][]byte{made.cert.Raw}, PrivateKey: made.key, Leaf: made.cert}
+	if c.cert != c.root {
+		cert.Certificate = append(cert.Certificate, c.cert.Raw)
+	}
 	c.keep(name, cert)
 	return cert, nil
 }

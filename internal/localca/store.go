@@ -160,7 +160,7 @@ func (s store) replace(domains []string) (*pair, error) {
 			return nil, fmt.Errorf("set old local CA aside: %w", err)
 		}
 	}
-	made, err := newRoot(domains, s.now())
+	made, err := newRoot(domains, s.now(), rootAlone)
 	if err != nil {
 		return nil, fmt.Errorf("make local CA: %w", err)
 	}

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"encoding/base64"
 	"net/url"
 	"strings"
@@ -88,7 +89,7 @@ func twoCredentials() error {
 // authenticate checks the client's credential.
 func (f *face) authenticate(tx *db.Tx, c *operation.Call, who client) (p identity.Principal, credential string, method identity.Method, err error) {
 	if who.assertion != "" {
-		p, credential, err = f.Store.CheckAssertion(tx, who.id, who.assertion, f.assertionAudiences(c.Host))
+		p, credential, err = f.Store.CheckAssertion(tx, who.id, who.assertion, f.assertionAudiences(c.Host, cmp.Or(c.Param("tenant"), adfsTenant)))
 		return p, credential, identity.ByCertificate, err
 	}
 	p, credential, err = f.Store.CheckSecret(tx, who.id, who.secret)

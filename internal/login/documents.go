@@ -3,6 +3,7 @@ package login
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strings"
 
 	"strongroom/internal/db"
@@ -52,12 +53,12 @@ func (f *face) discoverInstance(_ context.Context, c *operation.Call, _ operatio
 	if err != nil || u.Scheme != "https" {
 		return InstanceAnswer{}, unknownInstance()
 	}
-	host, ok := f.Families.Resolve(u.Host)
+	host, ok := c.Families().Resolve(u.Host)
 	if !ok || host.Face != resource.Login {
 		return InstanceAnswer{}, unknownInstance()
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
-	if !f.isHome(tenant) && !isShared(tenant) {
+	if !f.isHome(host.Family, tenant) && !isShared(tenant) {
 		return InstanceAnswer{}, unknownTenant(tenant)
 	}
 	version := "1.1"
@@ -68,6 +69,11 @@ func (f *face) discoverInstance(_ context.Context, c *operation.Call, _ operatio
 	aliases := []string{asked}
 	if name := strings.ToLower(u.Hostname()); name != asked {
 		aliases = append(aliases, name) // some clients rebuild the authority without its port
+	}
+	for _, name := range append([]string{host.Family.Login}, host.Family.LoginAliases[:]...) {
+		if host.Family.InRun && name != "" && !slices.Contains(aliases, name) {
+			aliases = append(aliases, name)
+		}
 	}
 	return InstanceAnswer{
 		TenantDiscoveryEndpoint: "https://" + asked + "/" + tenant + "/v2.0/.well-known/openid-configuration",
@@ -132,7 +138,7 @@ func (f *face) documentV2(_ context.Context, c *operation.Call, _ operation.None
 }
 
 func (f *face) document(c *operation.Call, v version, issuer func(resource.Family, string) string) (OpenIDDocument, error) {
-	named, inIssuer, err := f.documentTenant(c.Param("tenant"))
+	named, inIssuer, err := f.documentTenant(c.Host.Family, c.Param("tenant"))
 	if err != nil {
 		return OpenIDDocument{}, err
 	}
@@ -171,15 +177,18 @@ var claims = []string{
 }
 
 // documentTenant returns the tenant as paths of a document name it, and as its issuer does: the
-// shared names have the placeholder that the service's documents have.
-func (f *face) documentTenant(asked string) (named, inIssuer string, err error) {
+// shared names have the placeholder that the service's documents have. In a run it is the tenant that
+// was asked for: clients compare.
+func (f *face) documentTenant(family resource.Family, asked string) (named, inIssuer string, err error) {
 	switch {
 	case strings.EqualFold(asked, adfsTenant):
 		return adfsTenant, f.Tenant, nil
-	case f.isHome(asked):
+	case strings.EqualFold(asked, f.Tenant):
 		return f.Tenant, f.Tenant, nil
 	case isShared(asked):
 		return strings.ToLower(asked), "{tenantid}", nil
+	case f.isHome(family, asked):
+		return strings.ToLower(asked), strings.ToLower(asked), nil
 	}
 	return "", "", unknownTenant(asked)
 }
@@ -196,7 +205,7 @@ type Key struct {
 }
 
 func (f *face) keys(ctx context.Context, c *operation.Call, _ operation.None) (KeySet, error) {
-	_, inIssuer, err := f.documentTenant(c.Param("tenant"))
+	_, inIssuer, err := f.documentTenant(c.Host.Family, c.Param("tenant"))
 	if err != nil {
 		return KeySet{}, err
 	}

@@ -19,8 +19,8 @@ var (
 	errAmbiguous  = apierr.BadRequest("invalid_request", "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request")
 )
 
-// runIdentity finds the identity that a run names.
-func (f *face) runIdentity(tx *db.Tx, text string) (identity.Principal, error) {
+// identityForRun finds the identity that a run is to have.
+func (f *face) identityForRun(tx *db.Tx, text string) (identity.Principal, error) {
 	p, err := f.namedIdentity(tx, text)
 	if err != nil {
 		return identity.Principal{}, err

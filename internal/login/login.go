@@ -2,9 +2,10 @@
 // keys, token endpoints for programs, and the managed identity endpoints.
 //
 //	login.<domain>          documents, keys, POST …/token        anybody; TLS
-//	                        /runs/{run-id}                       the local socket only
-//	loopback, plain http    /msi/token                           with the secret of a run
-//	                        /metadata/identity/oauth2/token      the server's own user only
+//	                        /runs                                the local socket only
+//	loopback, plain http    /metadata/identity/oauth2/token      the server's own user only
+//	a run's proxy           /msi/token                           with the secret of the run
+//	                        /metadata/identity/oauth2/token      the run's identity; the server's own user only
 //
 // Everything here is called by strangers, so it tells nothing but public facts until a credential
 // holds. Two threats shape the rest. A caller's Host header must not choose an issuer: that is
@@ -29,17 +30,14 @@ import (
 type Options struct {
 	Store        *identity.Store
 	Issuer       *identity.Issuer
-	Families     resource.Families
 	Tenant       string
 	Subscription string
-	UID          int   // the server's own user, to whom the IMDS form answers
-	Runs         *Runs // shared by New and NewManaged
+	UID          int // the server's own user, to whom the IMDS form answers
 
-	// What a run is told, see RunAnswer.
-	Listen     string          // address of the TLS listener
-	ManagedURL string          // of the managed identity listener, without a slash at the end; "" where it is off
-	RunFamily  resource.Family // names that a program under a run uses
-	CA         func() []byte   // PEM of the authority that clients have to trust; nil with given TLS files
+	// OpenRun opens the proxy of a run. say takes lines for the person who has started it, from several
+	// goroutines.
+	OpenRun   func(o RunOptions, say func(string)) (OpenRun, error)
+	RunFamily resource.Family // our own names, as a program under a run has them
 }
 
 type face struct {
@@ -124,9 +122,15 @@ func noStore(h http.Header) {
 // service whether they may trust the host.
 const adfsTenant = "adfs"
 
-// isHome says whether a tenant of a path is the home tenant.
-func (f *face) isHome(tenant string) bool {
-	return strings.EqualFold(tenant, f.Tenant) || strings.EqualFold(tenant, adfsTenant)
+// isHome says whether a tenant of a path is the home tenant: in a run, every one is.
+func (f *face) isHome(family resource.Family, tenant string) bool {
+	return strings.EqualFold(tenant, f.Tenant) || strings.EqualFold(tenant, adfsTenant) || family.InRun && isTenant(tenant)
+}
+
+// isTenant says whether a tenant is named as tenants are: by a GUID, a domain, or a word for several.
+func isTenant(s string) bool {
+	_, port, ok := resource.SplitHost(s)
+	return ok && port == ""
 }
 
 func unknownTenant(tenant string) error {
@@ -136,7 +140,8 @@ func unknownTenant(tenant string) error {
 // endpointURL is what links to endpoints begin with: the login host as the caller wrote it, port
 // included, so that a forwarded port works; for the regional form, the family's plain login host.
 func endpointURL(h resource.Host) string {
-	if host := strings.ToLower(h.Text); host == h.Family.Login || strings.HasPrefix(host, h.Family.Login+":") {
+	host := strings.ToLower(h.Text)
+	if name, _, ok := resource.SplitHost(host); ok && h.Family.IsLogin(name) {
 		return "https://" + host
 	}
 	return h.Family.LoginURL()

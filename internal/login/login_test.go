@@ -1,10 +1,12 @@
 package login
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
 	"log/slog"
 	"math/big"
 	"net/http"
@@ -50,13 +52,13 @@ func newBench(t *testing.T) *bench {
 	d := dbtest.Open(t, dbtest.SQLiteOptions(t))
 	families := resource.Families{resource.NewFamily("default", "localhost", 8443), resource.NewFamily("run", "strongroom.internal", 443)}
 	store := &identity.Store{Ring: dbtest.Ring(t), Tenant: testTenant}
-	issuer := identity.NewIssuer(store, families, time.Hour, 30*24*time.Hour)
+	issuer := identity.NewIssuer(store, time.Hour, 30*24*time.Hour)
 	if err := issuer.EnsureSigningKey(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	o := Options{
-		Store: store, Issuer: issuer, Families: families, Tenant: testTenant, Subscription: testSubscription, UID: ownUID, Runs: NewRuns(),
-		Listen: "127.0.0.1:8443", ManagedURL: "http://127.0.0.1:8440", RunFamily: families[1], CA: func() []byte { return []byte("PEM") },
+		Store: store, Issuer: issuer, Tenant: testTenant, Subscription: testSubscription, UID: ownUID, RunFamily: families[1],
+		OpenRun: openTestRun,
 	}
 	b := &bench{
 		t: t, db: d, store: store, families: families, login: New(o), managed: NewManaged(o),
@@ -147,6 +149,7 @@ type ask struct {
 	body                      string
 	local                     bool
 	uid                       func() (int, bool)
+	run                       *operation.Run
 }
 
 // An answer is a response with its body as JSON.
@@ -155,15 +158,20 @@ type answer struct {
 	header http.Header
 	body   map[string]any
 	raw    []byte
+	stream func(context.Context, io.Writer) error
 }
 
 func (a answer) text(name string) string { s, _ := a.body[name].(string); return s }
 
 func (b *bench) do(t *operation.Table, a ask) answer {
 	b.t.Helper()
-	host, ok := b.families.Resolve(a.host)
+	families := b.families
+	if a.run != nil {
+		families = a.run.Families
+	}
+	host, ok := families.Resolve(a.host)
 	if !ok {
-		host = b.families[0].LoginHost()
+		host = families[0].LoginHost()
 		host.Text = a.host // the managed identity listener answers whatever its host is called
 	}
 	h := http.Header{}
@@ -172,13 +180,13 @@ func (b *bench) do(t *operation.Table, a ask) answer {
 	}
 	r := &operation.Request{
 		Method: a.method, Path: a.path, Query: a.query, Header: h, Body: strings.NewReader(a.body), Host: host,
-		Peer: operation.Peer{Local: a.local, UID: a.uid},
+		Peer: operation.Peer{Local: a.local, UID: a.uid, Run: a.run},
 	}
 	if a.local {
 		r.Caller = operation.LocalOwner()
 	}
 	resp := b.pipeline.Do(b.t.Context(), t, r)
-	out := answer{status: resp.Status, header: resp.Header, raw: resp.Body}
+	out := answer{status: resp.Status, header: resp.Header, raw: resp.Body, stream: resp.Stream}
 	if len(resp.Body) > 0 {
 		if err := json.Unmarshal(resp.Body, &out.body); err != nil {
 			b.t.Fatalf("%s %s: body %q: %v", a.method, a.path, resp.Body, err)
@@ -251,8 +259,8 @@ func TestUnknownEndpoint(t *testing.T) {
 	b := newBench(t)
 	for _, a := range []ask{
 		{method: "GET", host: "login.localhost:8443", path: "/"},
-		{method: "PUT", host: "login.localhost:8443", path: "/runs/x", body: "{}"},
-		{method: "PATCH", host: "login.localhost:8443", path: "/runs/x"}, // known on the local socket alone
+		{method: "POST", host: "login.localhost:8443", path: "/runs", body: "{}"},
+		{method: "PATCH", host: "login.localhost:8443", path: "/runs"}, // known on the local socket alone
 		{method: "GET", host: "login.localhost:8443", path: "/nothing", header: map[string]string{"Authorization": "Bearer x"}},
 	} {
 		if got := b.do(b.login, a); got.status != http.StatusNotFound || got.text("error") != "invalid_request" {
@@ -289,8 +297,8 @@ func TestWrongMethod(t *testing.T) {
 	if n := len(b.entries()); n != 0 {
 		t.Errorf("strangers left %d audit entries, want none", n)
 	}
-	local := b.do(b.login, ask{method: "PATCH", host: loginHost, path: "/runs/x", local: true})
-	if local.status != http.StatusMethodNotAllowed || local.header.Get("Allow") != "DELETE, PUT" {
-		t.Errorf("PATCH of a run = %d %s, Allow %q; want 405 and DELETE, PUT", local.status, local.raw, local.header.Get("Allow"))
+	local := b.do(b.login, ask{method: "PATCH", host: loginHost, path: "/runs", local: true})
+	if local.status != http.StatusMethodNotAllowed || local.header.Get("Allow") != "POST" {
+		t.Errorf("PATCH of runs = %d %s, Allow %q; want 405 and POST", local.status, local.raw, local.header.Get("Allow"))
 	}
 }

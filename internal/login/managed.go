@@ -2,6 +2,8 @@ package login
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"net"
 	"net/http"
 	"net/netip"
@@ -115,17 +117,12 @@ type IMDSAnswer struct {
 }
 
 func (f *managedFace) appServiceToken(ctx context.Context, c *operation.Call, _ operation.None) (AppServiceAnswer, error) {
-	objectID, ok := f.Runs.identity(c.Header("X-IDENTITY-HEADER"))
-	if !ok {
-		return AppServiceAnswer{}, apierr.Unauthenticated("unauthorized_client", "The header X-IDENTITY-HEADER is missing, or its run has ended.")
+	run := c.Peer().Run
+	hash := sha256.Sum256([]byte(c.Header("X-IDENTITY-HEADER")))
+	if run == nil || subtle.ConstantTimeCompare(run.Secret[:], hash[:]) != 1 {
+		return AppServiceAnswer{}, apierr.Unauthenticated("unauthorized_client", "The header X-IDENTITY-HEADER is missing, or is not that of this run.")
 	}
-	i, err := f.managedToken(ctx, c, func(tx *db.Tx) (identity.Principal, error) {
-		p, err := f.Store.Principal(tx, objectID)
-		if refusal, gone := apierr.As(err); gone && refusal.Kind == apierr.NotFoundKind {
-			return p, errNoIdentity
-		}
-		return p, err
-	})
+	i, err := f.managedToken(ctx, c, func(tx *db.Tx) (identity.Principal, error) { return f.runIdentity(tx, run) })
 	if err != nil {
 		return AppServiceAnswer{}, err
 	}
@@ -135,11 +132,25 @@ func (f *managedFace) appServiceToken(ctx context.Context, c *operation.Call, _ 
 	}, nil
 }
 
+// runIdentity is the identity of a run, if it is still there.
+func (f *managedFace) runIdentity(tx *db.Tx, run *operation.Run) (identity.Principal, error) {
+	p, err := f.Store.Principal(tx, run.ObjectID)
+	if refusal, gone := apierr.As(err); gone && refusal.Kind == apierr.NotFoundKind {
+		return p, errNoIdentity
+	}
+	return p, err
+}
+
 func (f *managedFace) imdsToken(ctx context.Context, c *operation.Call, _ operation.None) (IMDSAnswer, error) {
 	if err := f.admitIMDS(c); err != nil {
 		return IMDSAnswer{}, err
 	}
-	i, err := f.managedToken(ctx, c, func(tx *db.Tx) (identity.Principal, error) { return f.selectIdentity(tx, c) })
+	i, err := f.managedToken(ctx, c, func(tx *db.Tx) (identity.Principal, error) {
+		if run := c.Peer().Run; run != nil {
+			return f.runIdentity(tx, run)
+		}
+		return f.selectIdentity(tx, c)
+	})
 	if err != nil {
 		return IMDSAnswer{}, err
 	}
@@ -162,6 +173,9 @@ func (f *managedFace) admitIMDS(c *operation.Call) error {
 	}
 	if !isOwnName(c.Host) {
 		return apierr.BadRequest("invalid_request", "The Host header is neither a loopback address nor 169.254.169.254.")
+	}
+	if c.Peer().Run != nil {
+		return nil // its proxy answers to the server's own user alone
 	}
 	uid, known := 0, false
 	if lookUp := c.Peer().UID; lookUp != nil {
@@ -209,7 +223,7 @@ func (f *managedFace) managedToken(ctx context.Context, c *operation.Call, find 
 		if !p.Enabled || !matches(c, p) {
 			return errNoIdentity
 		}
-		if _, _, ok := identity.ResourceFamily(f.Families, wanted, c.Host.Family); !ok {
+		if _, _, ok := identity.ResourceFamily(c.Families(), wanted, c.Host.Family); !ok {
 			return apierr.BadRequest("invalid_resource", "AADSTS50001: The application named %q was not found in the tenant named %s. This service issues tokens for its own vaults, management and Graph hosts.", wanted, f.Tenant)
 		}
 		out, err = f.issue(tx, c, wanted, identity.Grant{Principal: p, Method: identity.AsManaged})

@@ -135,9 +135,8 @@ func TestIMDSDefault(t *testing.T) {
 func TestAppServiceToken(t *testing.T) {
 	b := newBench(t)
 	dev, elsewhere := b.addManaged("dev"), b.addManaged("elsewhere")
-	if got := b.putRun("a", runBody("dev", runSecret)); got.status != http.StatusOK {
-		t.Fatalf("PUT run = %d %s", got.status, got.raw)
-	}
+	run := azureRun(dev)
+	run.Families = b.families
 	for name, tt := range map[string]struct {
 		query, secret string
 		status        int
@@ -156,7 +155,7 @@ func TestAppServiceToken(t *testing.T) {
 	} {
 		got := b.do(b.managed, ask{
 			method: "GET", host: "127.0.0.1:8440", path: appServicePath, query: "api-version=2019-08-01&" + tt.query,
-			header: map[string]string{"X-IDENTITY-HEADER": tt.secret}, uid: other,
+			header: map[string]string{"X-IDENTITY-HEADER": tt.secret}, run: run,
 		})
 		if got.status != tt.status {
 			t.Errorf("%s: %d %s, want %d", name, got.status, got.raw, tt.status)
@@ -177,14 +176,29 @@ func TestAppServiceToken(t *testing.T) {
 		}
 	}
 	got := b.do(b.managed, ask{
-		method: "GET", host: "127.0.0.1:8440", path: appServicePath, query: "resource=" + vault, header: map[string]string{"X-IDENTITY-HEADER": runSecret},
+		method: "GET", host: "127.0.0.1:8440", path: appServicePath, query: "resource=" + vault, header: map[string]string{"X-IDENTITY-HEADER": runSecret}, run: run,
 	})
 	if got.status != 400 || !strings.Contains(got.text("message"), "api-version") {
 		t.Errorf("no version: %d %s, want 400 and what is missing", got.status, got.raw)
 	}
+	got = b.do(b.managed, ask{
+		method: "GET", host: "127.0.0.1:8440", path: appServicePath, query: "api-version=2019-08-01&resource=" + vault,
+		header: map[string]string{"X-IDENTITY-HEADER": runSecret}, uid: self,
+	})
+	if got.status != 401 {
+		t.Errorf("the secret outside the run's proxy: %d %s, want 401", got.status, got.raw)
+	}
+	imdsOfRun := imds(func(a *ask) { a.run, a.uid = run, nil })
+	if got := b.do(b.managed, imdsOfRun); got.status != 200 || got.text("client_id") != dev.AppID {
+		t.Errorf("the IMDS form in a run: %d %s, want the run's identity", got.status, got.raw)
+	}
+	imdsOfRun.query += "&client_id=" + elsewhere.AppID
+	if got := b.do(b.managed, imdsOfRun); got.status != 400 {
+		t.Errorf("another's identity by the IMDS form in a run: %d %s, want 400", got.status, got.raw)
+	}
 	b.update(func(tx *db.Tx) error { return b.store.DeletePrincipal(tx, dev.ObjectID) })
 	got = b.do(b.managed, ask{
-		method: "GET", host: "127.0.0.1:8440", path: appServicePath, query: "api-version=2019-08-01&resource=" + vault, header: map[string]string{"X-IDENTITY-HEADER": runSecret},
+		method: "GET", host: "127.0.0.1:8440", path: appServicePath, query: "api-version=2019-08-01&resource=" + vault, header: map[string]string{"X-IDENTITY-HEADER": runSecret}, run: run,
 	})
 	if got.status != 400 || got.text("message") != "Identity not found" {
 		t.Errorf("deleted identity: %d %s, want 400 Identity not found", got.status, got.raw)

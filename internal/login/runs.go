@@ -2,107 +2,74 @@ package login
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
-	"regexp"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"sync"
-	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"strongroom/internal/apierr"
 	"strongroom/internal/db"
-	"strongroom/internal/envelope"
 	"strongroom/internal/identity"
 	"strongroom/internal/operation"
+	"strongroom/internal/resource"
 )
-
-const (
-	// runLife is how long a run holds after it was last put: the command renews it every ten
-	// seconds, so that a killed command's secret is of no use a minute later.
-	runLife = 60 * time.Second
-	// maxRuns bounds memory and the time of a look-up.
-	maxRuns = 1000
-)
-
-// Runs are the programs under "strongroom run" whose secrets the managed identity endpoint takes.
-// They are kept in memory only, each as a hash of its secret: after a restart of the server the
-// command puts its run again. Runs may be shared.
-type Runs struct {
-	mu   sync.Mutex
-	byID map[string]run // guarded by mu
-}
-
-type run struct {
-	secret   [sha256.Size]byte // hash; secrets are random and long, so that a plain hash will do
-	objectID string
-	expires  time.Time
-}
-
-// NewRuns returns no runs.
-func NewRuns() *Runs { return &Runs{byID: map[string]run{}} }
-
-// put starts or renews a run; false means that there are too many.
-func (r *Runs) put(id string, secret []byte, objectID string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	for other, run := range r.byID {
-		if !now.Before(run.expires) {
-			delete(r.byID, other)
-		}
-	}
-	if _, renewed := r.byID[id]; !renewed && len(r.byID) >= maxRuns {
-		return false
-	}
-	r.byID[id] = run{sha256.Sum256(secret), objectID, now.Add(runLife)}
-	return true
-}
-
-func (r *Runs) remove(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.byID, id)
-}
-
-// identity returns the object id of the live run with the secret. It compares with every run, in
-// constant time each.
-func (r *Runs) identity(secret string) (objectID string, ok bool) {
-	hash := sha256.Sum256([]byte(secret))
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	now := time.Now()
-	for _, run := range r.byID {
-		if subtle.ConstantTimeCompare(run.secret[:], hash[:]) == 1 && now.Before(run.expires) {
-			objectID, ok = run.objectID, true
-		}
-	}
-	return objectID, ok
-}
 
 func (f *face) declareRuns(t *operation.Table) {
 	operation.Handle(t, operation.Op{
-		Name: "RunPut", Method: "PUT", Path: "/runs/{run-id}", Access: operation.Local,
-		Summary: "Start or renew a run: for a minute, its secret gets tokens of one identity.",
-	}, f.putRun)
-	operation.Handle(t, operation.Op{
-		Name: "RunDelete", Method: "DELETE", Path: "/runs/{run-id}", Access: operation.Local, Status: 204,
-		Summary: "End a run: its secret gets no more tokens.",
-	}, f.deleteRun)
+		Name: "RunStart", Method: "POST", Path: "/runs", Access: operation.Local,
+		Summary: "Open a run: a proxy, an authority and an identity for one program, for as long as the answer is taken.",
+	}, f.startRun)
 }
 
-// A RunRequest is the body of PUT /runs/{run-id}.
+// A RunRequest is the body of POST /runs.
 type RunRequest struct {
 	// Identity is a client id, object id, resource id or display name; "" is the default identity.
-	Identity string         `json:"identity"`
-	Secret   envelope.Value `json:"secret"` // 32 to 256 bytes of the command's own randomness
+	Identity string `json:"identity"`
+	// Tenant is the one that the program names when it signs in by itself; "" is the home tenant.
+	Tenant string `json:"tenant"`
+	// Vault is where all names of vaults lead that are not in Vaults; "" leads each to its own name.
+	Vault  string            `json:"vault"`
+	Vaults map[string]string `json:"vaults"` // from the name that the program has to ours
+	// Offline lets the program reach nothing but us and its own machine.
+	Offline bool `json:"offline"`
+	// AllowAzure lets it reach what Azure has beside us.
+	AllowAzure bool `json:"allowAzure"`
 }
 
-// A RunAnswer is all that the command needs to lead a program here.
-type RunAnswer struct {
-	IdentityEndpoint string `json:"identityEndpoint"` // takes the run's secret
-	IMDSEndpoint     string `json:"imdsEndpoint"`     // host and port only, without a path
+// RunOptions are what a run's proxy works by.
+type RunOptions struct {
+	RunRequest
+	Run *operation.Run // with identity and secret
+}
+
+// An OpenRun is a proxy that has begun to listen.
+type OpenRun struct {
+	ProxyURL string          // without a slash at the end
+	CA       []byte          // PEM of the authority that the program has to trust
+	Stopping <-chan struct{} // closed when the server is about to stop
+	Close    func()          // returns when nothing is left of it
+}
+
+// A RunLine is a line of the answer, in JSON. The first has Started or Error, all others Say.
+type RunLine struct {
+	Started *RunStarted `json:"started,omitzero"`
+	Error   string      `json:"error,omitzero"` // why the run could not be opened
+	Say     string      `json:"say,omitzero"`   // for whoever has started the run
+}
+
+// RunStarted is all that the command needs to lead a program here.
+type RunStarted struct {
+	Proxy            string `json:"proxy"`
+	IdentityEndpoint string `json:"identityEndpoint"`
+	Secret           string `json:"secret"` // for the header X-IDENTITY-HEADER
 	ClientID         string `json:"clientId"`
-	Listen           string `json:"listen"`
-	CA               string `json:"caPem"` // "" with given TLS files
+	CA               string `json:"caPem"`
 	VaultSuffix      string `json:"vaultSuffix"`
 	ManagementHost   string `json:"managementHost"`
 	LoginHost        string `json:"loginHost"`
@@ -110,48 +77,109 @@ type RunAnswer struct {
 	Subscription     string `json:"subscription"`
 }
 
-var runID = regexp.MustCompile(`^[0-9A-Za-z_-]{1,64}$`)
-
-func (f *face) putRun(ctx context.Context, c *operation.Call, in RunRequest) (RunAnswer, error) {
+func (f *face) startRun(ctx context.Context, c *operation.Call, in RunRequest) (operation.Stream, error) {
 	c.SignedIn(*operation.LocalOwner()) // local operations are reached over the owner's socket only
-	id := c.Param("run-id")
-	if !runID.MatchString(id) {
-		return RunAnswer{}, apierr.BadRequest("InvalidRun", "run id: want 1 to 64 characters of [0-9A-Za-z_-]")
-	}
-	if n := in.Secret.Len(); n < 32 || n > 256 {
-		return RunAnswer{}, apierr.BadRequest("InvalidRun", "secret: want 32 to 256 bytes")
-	}
-	if f.ManagedURL == "" {
-		return RunAnswer{}, apierr.BadRequest("IdentityEndpointOff", "the managed identity endpoint is off (identity_listen)")
+	if err := in.check(); err != nil {
+		return operation.Stream{}, err
 	}
 	var p identity.Principal
 	err := c.View(ctx, func(tx *db.Tx) (err error) {
-		p, err = f.runIdentity(tx, in.Identity)
+		p, err = f.identityForRun(tx, in.Identity)
 		return err
 	})
 	if err != nil {
-		return RunAnswer{}, err
+		return operation.Stream{}, err
 	}
-	if !f.Runs.put(id, in.Secret.Reveal(), p.ObjectID) {
-		return RunAnswer{}, apierr.BadRequest("TooManyRuns", "there are %d runs already; end one first", maxRuns)
-	}
-	return f.newRunAnswer(p), nil
+	return operation.Stream{ContentType: "application/x-ndjson", Write: func(ctx context.Context, w io.Writer) error {
+		return f.serveRun(ctx, w, in, p)
+	}}, nil
 }
 
-func (f *face) newRunAnswer(p identity.Principal) RunAnswer {
-	a := RunAnswer{
-		IdentityEndpoint: f.ManagedURL + appServicePath, IMDSEndpoint: f.ManagedURL, ClientID: p.AppID, Listen: f.Listen,
+// maxRunVaults bounds the names that a run leads elsewhere.
+const maxRunVaults = 1000
+
+func (r RunRequest) check() error {
+	if r.Tenant != "" && !isTenant(r.Tenant) {
+		return apierr.BadRequest("InvalidRun", "tenant %.40q: want a GUID or a domain", r.Tenant)
+	}
+	if len(r.Vaults) > maxRunVaults {
+		return apierr.BadRequest("InvalidRun", "vaults: want %d names at most, found %d", maxRunVaults, len(r.Vaults))
+	}
+	for from, to := range r.Vaults {
+		for _, name := range []string{from, to} {
+			if !resource.IsVaultName(name) {
+				return apierr.BadRequest("InvalidRun", "vaults: %.40q is no name of a vault", name)
+			}
+		}
+	}
+	if r.Vault != "" && !resource.IsVaultName(r.Vault) {
+		return apierr.BadRequest("InvalidRun", "vault: %.40q is no name of a vault", r.Vault)
+	}
+	return nil
+}
+
+// serveRun has a run open until whoever takes the answer is gone.
+func (f *face) serveRun(ctx context.Context, w io.Writer, in RunRequest, p identity.Principal) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	out := &runLines{w: w, failed: end, said: map[string]bool{}}
+	secret := newRunSecret()
+	open, err := f.OpenRun(RunOptions{in, &operation.Run{ObjectID: p.ObjectID, Secret: sha256.Sum256([]byte(secret))}},
+		func(line string) { out.write(RunLine{Say: line}) })
+	if err != nil {
+		out.write(RunLine{Error: err.Error()})
+		return nil
+	}
+	defer open.Close()
+	out.write(RunLine{Started: &RunStarted{
+		Proxy: open.ProxyURL, IdentityEndpoint: open.ProxyURL + appServicePath, Secret: secret, ClientID: p.AppID, CA: string(open.CA),
 		VaultSuffix: f.RunFamily.VaultHost("").Suffix, ManagementHost: f.RunFamily.ManagementHost().Text,
 		LoginHost: f.RunFamily.LoginHost().Text, Tenant: f.Tenant, Subscription: f.Subscription,
+	}})
+	select {
+	case <-ctx.Done():
+	case <-open.Stopping:
+		out.write(RunLine{Say: "the server stops, and the run with it: the program cannot reach it any more"})
 	}
-	if f.CA != nil {
-		a.CA = string(f.CA())
-	}
-	return a
+	return nil
 }
 
-func (f *face) deleteRun(_ context.Context, c *operation.Call, _ operation.None) (operation.None, error) {
-	c.SignedIn(*operation.LocalOwner())
-	f.Runs.remove(c.Param("run-id"))
-	return operation.None{}, nil
+// newRunSecret is 43 characters that nobody guesses.
+func newRunSecret() string {
+	var b [32]byte
+	rand.Read(b[:]) // never fails: crypto/rand ends the process instead
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// runLines writes lines, each at once, from any number of goroutines.
+type runLines struct {
+	failed func() // called when the other end is gone
+
+	mu   sync.Mutex
+	w    io.Writer       // guarded by mu
+	said map[string]bool // guarded by mu; lines that were said, maxSaid at most
+}
+
+// maxSaid bounds the lines that a run says: each is said once, since clients try again and again.
+const maxSaid = 1000
+
+func (l *runLines) write(line RunLine) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if line.Say != "" {
+		line.Say = strings.Join(strings.Fields(line.Say), " ")
+		if l.said[line.Say] || len(l.said) == maxSaid {
+			return
+		}
+		l.said[line.Say] = true
+	}
+	err := json.MarshalWrite(l.w, line)
+	if err == nil {
+		_, err = fmt.Fprintln(l.w)
+	}
+	if err != nil {
+		l.failed()
+	} else if f, ok := l.w.(http.Flusher); ok {
+		f.Flush()
+	}
 }

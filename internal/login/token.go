@@ -100,10 +100,10 @@ func (i issued) seconds() int64 { return int64(i.expires.Sub(i.at) / time.Second
 func (f *face) signIn(ctx context.Context, c *operation.Call, tenant string, form operation.Form,
 	asked func(operation.Form) (string, error),
 ) (issued, error) {
-	if isShared(tenant) {
+	if isShared(tenant) && !c.Host.Family.InRun {
 		return issued{}, identity.NewSignInError(identity.CodeNoTenant)
 	}
-	if !f.isHome(tenant) {
+	if !f.isHome(c.Host.Family, tenant) {
 		return issued{}, unknownTenant(tenant)
 	}
 	if err := checkForm(form); err != nil {
@@ -131,7 +131,7 @@ func (f *face) signIn(ctx context.Context, c *operation.Call, tenant string, for
 
 // issue makes the token of a grant for a resource, and names its owner as the caller.
 func (f *face) issue(tx *db.Tx, c *operation.Call, wanted string, g identity.Grant) (issued, error) {
-	audience, family, ok := identity.ResourceFamily(f.Families, wanted, c.Host.Family)
+	audience, family, ok := identity.ResourceFamily(c.Families(), wanted, c.Host.Family)
 	if !ok {
 		return issued{}, identity.NewSignInError(identity.CodeUnknownResource, wanted, f.Tenant)
 	}
@@ -201,11 +201,12 @@ func namedResource(form operation.Form) (string, error) {
 }
 
 // assertionAudiences are the audiences that a client assertion may have: the token endpoints and
-// issuers of this tenant, by the host that the caller used and by the family's own.
-func (f *face) assertionAudiences(h resource.Host) []string {
+// issuers of this tenant, also as the caller names it, by the host that the caller used and by the
+// family's own.
+func (f *face) assertionAudiences(h resource.Host, tenant string) []string {
 	var out []string
 	for _, host := range []string{endpointURL(h), "https://" + h.Text, h.Family.LoginURL(), "https://" + h.Family.Login} {
-		for _, tenant := range []string{f.Tenant, adfsTenant} {
+		for _, tenant := range []string{f.Tenant, adfsTenant, tenant} {
 			for _, path := range []string{"/oauth2/v2.0/token", "/oauth2/token", "/v2.0", "/", ""} {
 				out = append(out, host+"/"+tenant+path)
 			}

@@ -69,8 +69,13 @@ func (c *Call) Path() string { return c.path }
 // Tenant is the home tenant's id.
 func (c *Call) Tenant() string { return c.pipeline.Authz.Tenant }
 
-// Families are the name families of the deployment.
-func (c *Call) Families() resource.Families { return c.pipeline.Families }
+// Families are the name families by which the caller may know us: those of its run, or the deployment's.
+func (c *Call) Families() resource.Families {
+	if run := c.request.Peer.Run; run != nil {
+		return run.Families
+	}
+	return c.pipeline.Families
+}
 
 // Header returns a header of the request.
 func (c *Call) Header(name string) string { return c.request.Header.Get(name) }

@@ -3,6 +3,7 @@ package operation
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -92,6 +93,14 @@ type Request struct {
 type Peer struct {
 	Local bool                      // the local socket, whose credentials were checked
 	UID   func() (uid int, ok bool) // of the peer of a loopback connection; may be nil
+	Run   *Run                      // the run whose proxy it came by; nil mostly
+}
+
+// A Run is a program under "strongroom run": what it is called, and the names that it knows us by.
+type Run struct {
+	ObjectID string            // of its identity
+	Secret   [sha256.Size]byte // hash of what it shows for that; secrets are random and long, so that a plain hash will do
+	Families resource.Families // the first is that of its identity endpoint
 }
 
 // A Response is what Do answers. It is complete, or its Stream is: nothing is written before the

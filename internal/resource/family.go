@@ -4,6 +4,7 @@ package resource
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,6 +18,16 @@ type Family struct {
 	Management  string // "management.example.org"
 	Graph       string // "graph.example.org"
 	Port        int    // the port clients use; 443 is left out of URLs
+
+	// Of the clouds, see Clouds.
+	LoginAliases [3]string // other hosts of sign-in; "" is none
+	STS          string    // the host that the issuer of v1 tokens has; "" is Login
+
+	// InRun marks the families of a program under "strongroom run", which has its settings from another
+	// cloud: each tenant that it names is the home tenant, and there are tokens for every audience.
+	InRun bool
+	// Tenant is what challenges name in place of the home tenant; "" is that one. Only in runs.
+	Tenant string
 }
 
 // NewFamily returns the family of a domain: vault.<domain>, login.<domain>, management.<domain>
@@ -63,7 +74,7 @@ func (fs Families) Resolve(host string) (Host, bool) {
 	for _, f := range fs {
 		h := Host{Family: f, Text: strings.TrimSuffix(host, ":443")}
 		switch {
-		case lower == f.Login || isRegional(lower, f.Login):
+		case f.IsLogin(lower) || isRegional(lower, f.Login) || slices.ContainsFunc(f.LoginAliases[:], func(a string) bool { return isRegional(lower, a) }):
 			h.Face = Login
 		case lower == f.Management:
 			h.Face = Management
@@ -113,7 +124,13 @@ func isVaultLabel(s string) bool { return len(s) >= 1 && len(s) <= 63 && isName(
 
 func isRegional(host, login string) bool {
 	label, ok := strings.CutSuffix(host, "."+login)
-	return ok && isVaultLabel(label)
+	return ok && login != "" && isVaultLabel(label)
+}
+
+// IsLogin says whether a host name in lower case is a login host of the family, the regional form left
+// out.
+func (f Family) IsLogin(name string) bool {
+	return name == f.Login || name != "" && slices.Contains(f.LoginAliases[:], name)
 }
 
 // authority prints a host name with the family's port, which 443 is left out of.
@@ -142,7 +159,12 @@ func (f Family) VaultURL(vault string) string {
 func (f Family) VaultResource() string { return "https://" + f.authority(f.VaultSuffix) }
 
 // IssuerV1 is the issuer of v1 access tokens, fixed per family and never taken from a request.
-func (f Family) IssuerV1(tenant string) string { return f.LoginURL() + "/" + tenant + "/" }
+func (f Family) IssuerV1(tenant string) string {
+	if f.STS != "" {
+		return "https://" + f.STS + "/" + tenant + "/"
+	}
+	return f.LoginURL() + "/" + tenant + "/"
+}
 
 // IssuerV2 is the issuer of v2 tokens and of the v2 OpenID document.
 func (f Family) IssuerV2(tenant string) string { return f.LoginURL() + "/" + tenant + "/v2.0" }
@@ -159,7 +181,7 @@ func (f Family) Check() error {
 			return fmt.Errorf("%s %q: want a lower-case host name of two labels or more", h.key, h.value)
 		}
 	}
-	if !strings.HasPrefix(f.VaultSuffix, "vault.") && !isPublicSuffix(f.VaultSuffix) {
+	if !strings.HasPrefix(f.VaultSuffix, "vault.") {
 		return fmt.Errorf("vault_suffix %q: want a name that begins with \"vault.\", as clients demand", f.VaultSuffix)
 	}
 	// MSAL Go finds the device endpoint by replacing every "token" in the token endpoint.
@@ -170,10 +192,6 @@ func (f Family) Check() error {
 		return fmt.Errorf("port %d: want 1 to 65535", f.Port)
 	}
 	return nil
-}
-
-func isPublicSuffix(s string) bool {
-	return s == "vault.azure.net" || s == "vault.azure.cn" || s == "vault.usgovcloudapi.net"
 }
 
 // isHostName says whether s is a name as configuration may have it: two labels or more, each of 1 to 63

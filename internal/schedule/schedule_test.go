@@ -62,7 +62,7 @@ func newScheduler(t *testing.T, d *db.DB) *Scheduler {
 	s := &Scheduler{
 		DB: d, Log: slog.New(slog.DiscardHandler), Node: "node1",
 		Vaults: &vaults.Store{Ring: ring, Tenant: tenant, Authz: rights}, Secrets: &secrets.Store{Ring: ring, Tenant: tenant},
-		Issuer: identity.NewIssuer(directory, families, time.Hour, 30*24*time.Hour), ScrubEvery: time.Minute,
+		Issuer: identity.NewIssuer(directory, time.Hour, 30*24*time.Hour), ScrubEvery: time.Minute,
 		Renewed:  func(*db.Tx) error { return nil },
 		RootKeys: func(context.Context) ([]string, error) { return dbtest.Roots(t).IDs(), nil },
 		Archive:  &audit.Archive{Folder: t.TempDir(), Deployment: "deployment", Tenant: tenant, MaxAge: time.Hour, MaxEntries: 1000},

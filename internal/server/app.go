@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"strongroom/internal/arm"
@@ -54,6 +55,8 @@ type app struct {
 	seen       map[string]int64 // revisions of vaults that an earlier run of this node had seen
 	ca         *localca.CA      // or files
 	files      *localca.Files   // or ca
+	stopping   chan struct{}    // closed when the server is asked to stop
+	runs       atomic.Int64     // that are open
 }
 
 // newApp opens the app of a server, if the database is as far as this node has seen it.
@@ -90,7 +93,7 @@ func (a *app) checkStart(ctx context.Context) error {
 // openApp looks at the database and opens the keys before it makes or changes anything, and runs a check:
 // a start in a folder without a database, with the wrong root key, or refused by the check, leaves no trace.
 func openApp(ctx context.Context, o Options, log *slog.Logger, check func(*app, context.Context) error) (a *app, err error) {
-	a = &app{config: o.Config, version: o.Version, log: log, families: o.Config.Families(), metrics: newMetrics(), counter: &audit.Counter{}}
+	a = &app{config: o.Config, version: o.Version, log: log, families: o.Config.Families(), metrics: newMetrics(), counter: &audit.Counter{}, stopping: make(chan struct{})}
 	had := a.hasBallast()
 	if had { // on a full disk it has to make room for opening
 		if err := a.openBallast(); err != nil {
@@ -209,7 +212,7 @@ func (a *app) build(ctx context.Context) error {
 	if a.config.Tokens.ChallengeTenant == "adfs" {
 		challengeTenant = "adfs"
 	}
-	loginOptions := a.loginOptions(st.issuer)
+	loginOptions := a.loginOptions(st)
 	a.managed = login.NewManaged(loginOptions)
 	a.faces = map[resource.FaceName]*operation.Table{
 		resource.Vault: dataplane.New(dataplane.Options{
@@ -253,7 +256,7 @@ func newStores(cfg config.Config, ring *envelope.Ring, tenant string) stores {
 		Ring: ring, Tenant: tenant, Authz: s.rights,
 		Contents: []func(*db.Tx, string) error{s.secrets.PurgeAll},
 	}
-	s.issuer = identity.NewIssuer(s.identity, cfg.Families(), cfg.Tokens.Lifetime, cfg.Tokens.KeyRotation)
+	s.issuer = identity.NewIssuer(s.identity, cfg.Tokens.Lifetime, cfg.Tokens.KeyRotation)
 	return s
 }
 
@@ -300,12 +303,11 @@ func (a *app) newAdmission() operation.Admission {
 	}
 }
 
-func (a *app) loginOptions(issuer *identity.Issuer) login.Options {
+func (a *app) loginOptions(st stores) login.Options {
 	return login.Options{
-		Store: a.identity, Issuer: issuer, Families: a.families, Tenant: a.deployment.tenant,
-		Subscription: a.deployment.subscription, UID: os.Geteuid(), Runs: login.NewRuns(),
-		Listen: a.config.Listen, ManagedURL: a.identityURL(), RunFamily: a.families[len(a.families)-1],
-		CA: a.caPEM,
+		Store: a.identity, Issuer: st.issuer, Tenant: a.deployment.tenant,
+		Subscription: a.deployment.subscription, UID: os.Geteuid(), RunFamily: a.families[len(a.families)-1],
+		OpenRun: func(o login.RunOptions, say func(string)) (login.OpenRun, error) { return a.openRun(st.vaults, o, say) },
 	}
 }
 
@@ -328,14 +330,6 @@ func (a *app) openCA() (err error) {
 	}
 	a.ca.Wildcards, a.ca.Default = wildcards, a.families[0].Management
 	return nil
-}
-
-// caPEM is what clients have to trust; nil with given TLS files.
-func (a *app) caPEM() []byte {
-	if a.ca == nil {
-		return nil
-	}
-	return a.ca.CertificatePEM()
 }
 
 func (a *app) caFile() string {

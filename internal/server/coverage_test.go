@@ -78,12 +78,15 @@ func note(name string, resp *operation.Response) {
 	}
 }
 
+// elsewhere are the operations that a transcript cannot show, and what does.
+var elsewhere = map[string]string{"identity ManagedIdentityTokenAppService": "runs_test.go, by the proxy of a run"}
+
 // TestEveryOperationHasATranscript asks, of every operation that a face declares, for one line
 // that succeeded with the declared status.
 func TestEveryOperationHasATranscript(t *testing.T) {
 	all := observed(t)
 	for name, op := range declaredOperations(startApp(t, testConfig(t))) {
-		if o := all[name]; o == nil || !o.statuses[op.Status] {
+		if o := all[name]; (o == nil || !o.statuses[op.Status]) && elsewhere[name] == "" {
 			t.Errorf("no transcript has an answer %d of %s", op.Status, name)
 		}
 	}

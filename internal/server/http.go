@@ -46,7 +46,13 @@ func (a *app) serveManaged(w http.ResponseWriter, r *http.Request) {
 	host := a.families[0].LoginHost()
 	host.Text = r.Host // the face refuses names that a web page could have led here
 	req := newRequest(r, host)
-	req.Peer.UID = func() (int, bool) {
+	req.Peer.UID = peerUID(r)
+	a.do(w, r, a.managed, req)
+}
+
+// peerUID looks up the user at the other end of a loopback connection.
+func peerUID(r *http.Request) func() (int, bool) {
+	return func() (int, bool) {
 		c, ok := r.Context().Value(connKey{}).(net.Conn)
 		if !ok {
 			return 0, false
@@ -54,7 +60,6 @@ func (a *app) serveManaged(w http.ResponseWriter, r *http.Request) {
 		uid, known, err := peer.LoopbackUID(c)
 		return uid, known && err == nil
 	}
-	a.do(w, r, a.managed, req)
 }
 
 // tlsNames are the versions that the listener speaks, as Azure's log has them.
@@ -156,6 +161,9 @@ type steady struct {
 	w  io.Writer
 	rc *http.ResponseController
 }
+
+// Flush sends what is written at once.
+func (s *steady) Flush() { s.rc.Flush() } // what fails here fails again at the next piece
 
 func (s *steady) Write(b []byte) (int, error) {
 	s.rc.SetWriteDeadline(time.Now().Add(stallWithin)) // not every writer can; then the first deadline holds

@@ -76,7 +76,7 @@ func (a *app) listen() (out []listener, err error) {
 	if err := a.freeSocket(); err != nil {
 		return out, err
 	}
-	if err := open("socket", "unix", a.config.Socket, localConnections, a.httpServer(http.HandlerFunc(a.serveSocket))); err != nil {
+	if err := open("socket", "unix", a.config.Socket, socketConnections, a.httpServer(http.HandlerFunc(a.serveSocket))); err != nil {
 		return out, err
 	}
 	return out, os.Chmod(a.config.Socket, 0o600)
@@ -124,10 +124,11 @@ func addresses(cfg config.Config) []address {
 }
 
 // spareFiles are open files that are no client's: the database's, the listeners', certificates.
-// Each of the three listeners for this machine alone has some of them.
+// Each of the listeners for this machine alone has some of them.
 const (
-	spareFiles       = 512
-	localConnections = 100
+	spareFiles        = 512
+	localConnections  = 100
+	socketConnections = 200
 )
 
 // connections is the limit of open connections, made to fit the files that this process may open:

@@ -124,6 +124,7 @@ func (a *app) serve(ctx context.Context, listeners []listener, ready func()) err
 			return nil
 		})
 	}
+	defer context.AfterFunc(failed, func() { close(a.stopping) })()
 	ready()
 	defer context.AfterFunc(ctx, func() { a.log.Info("stopping") })()
 	err := g.Wait()

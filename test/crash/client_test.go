@@ -3,8 +3,11 @@
 package crash
 
 import (
+	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptrace"
 	"strings"
@@ -22,6 +25,7 @@ type request struct {
 	url                      string            // instead of host and path, where plain HTTP is spoken
 	header                   map[string]string // beside the correlation id
 	also                     int               // a status beside success that is right too
+	during                   func(line []byte) // what to do with the first line of an answer that goes on; it ends then
 }
 
 // A told is what the client of one request was told.
@@ -98,11 +102,30 @@ func (c *client) exchange(r request, correlation string) (attempts, status int, 
 	for key, value := range r.header {
 		req.Header.Set(key, value)
 	}
-	resp, body, err := served.Do(client, req)
+	ask := served.Do
+	if r.during != nil {
+		ask = r.oneLine
+	}
+	resp, body, err := ask(client, req)
 	if err != nil {
 		return int(written.Load()), 0, "", nil // half an answer is none
 	}
 	return int(written.Load()), resp.StatusCode, resp.Header.Get("x-ms-request-id"), body
+}
+
+// oneLine reads the first line of an answer that goes on until nobody takes it.
+func (r request) oneLine(client *http.Client, req *http.Request) (resp *http.Response, line []byte, err error) {
+	if resp, err = client.Do(req); err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	if line, err = bufio.NewReader(resp.Body).ReadBytes('\n'); err == nil && resp.StatusCode == http.StatusOK {
+		r.during(line)
+	}
+	if errors.Is(err, io.EOF) && resp.StatusCode != http.StatusOK {
+		err = nil // a refusal has no line's end
+	}
+	return resp, line, err
 }
 
 // take gives what clients were told since the last time.

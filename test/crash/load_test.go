@@ -162,7 +162,7 @@ func (l *load) read(r int) {
 	for n := 0; !l.stop.Load(); n++ {
 		switch {
 		case n%16 == 15:
-			l.fault(l.home.aRun(l.client, fmt.Sprintf("run-%d-%d", r, n))...)
+			l.fault(l.home.aRun(l.client)...)
 		case n%2 == 1 && len(l.settled) > 0:
 			s := l.settled[rand.IntN(len(l.settled))]
 			seen, err := s.thing.kind.see(l.client, s.thing)

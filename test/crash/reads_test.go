@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+
 	"strongroom/test/served"
 )
 
@@ -163,24 +165,31 @@ func (h *home) instanceToken() request {
 	}
 }
 
-// aRun starts a run, asks for a token with its secret, and ends it. Runs are in memory alone: after
-// a restart the server knows nothing of them.
-func (h *home) aRun(c *client, name string) (faults []fault) {
-	const secret = "0123456789abcdef0123456789abcdef"
-	put := request{op: "RunPut", method: "PUT", host: loginHost, path: "/runs/" + name, body: fmt.Sprintf(`{"identity":%q,"secret":%q}`, h.client, secret)}
-	get := request{
-		op: "ManagedIdentityTokenAppService", method: "GET",
-		url:    "http://" + h.msi + "/msi/token?api-version=2019-08-01&resource=" + url.QueryEscape(served.VaultResource),
-		header: map[string]string{"X-IDENTITY-HEADER": secret},
-	}
-	end := request{op: "RunDelete", method: "DELETE", host: loginHost, path: "/runs/" + name}
-	for _, r := range []request{put, get, end} {
+// aRun opens a run, asks for a token with its secret, and ends it.
+func (h *home) aRun(c *client) (faults []fault) {
+	judge := func(r request) {
 		t, body := c.send(r)
-		forgotten := []int{http.StatusUnauthorized, http.StatusNotFound}
-		if t.answered() && !t.succeeded() && !(r.op != put.op && slices.Contains(forgotten, t.status)) {
+		if t.answered() && !t.succeeded() {
 			faults = append(faults, faultf(wrong, "%s got %d: %s", r.op, t.status, body))
 		}
 	}
+	judge(request{
+		op: "RunStart", method: "POST", host: loginHost, path: "/runs", body: fmt.Sprintf(`{"identity":%q}`, h.client),
+		during: func(line []byte) {
+			var run struct {
+				Started struct{ IdentityEndpoint, Secret string } `json:"started"`
+			}
+			if err := json.Unmarshal(line, &run, json.MatchCaseInsensitiveNames(true)); err != nil {
+				faults = append(faults, faultf(wrong, "RunStart began with %q: %v", line, err))
+				return
+			}
+			judge(request{
+				op: "ManagedIdentityTokenAppService", method: "GET",
+				url:    run.Started.IdentityEndpoint + "?api-version=2019-08-01&resource=" + url.QueryEscape(served.VaultResource),
+				header: map[string]string{"X-IDENTITY-HEADER": run.Started.Secret},
+			})
+		},
+	})
 	return faults
 }
 
@@ -213,4 +222,4 @@ func undocumented(documented []string, h *home) (missing, unknown []string) {
 const seenBy = `
 	SecretGetDeleted SecretListVersions VaultGet VaultGetDeleted RoleAssignmentGet ManagedIdentityGet
 	ResourceGroupGet ResourceGroupExists GroupGet GroupListMembers
-	RunPut RunDelete ManagedIdentityTokenAppService`
+	RunStart ManagedIdentityTokenAppService`

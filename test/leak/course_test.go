@@ -211,10 +211,10 @@ func (c *course) wrongBodies(i int, quoted string) {
 	for _, target := range []string{
 		c.about.Vault("dev") + "?api-version=2024-11-01",
 		c.about.Vault("dev") + "/providers/Microsoft.Authorization/roleAssignments/00000000-0000-4000-8000-000000000009?api-version=2022-04-01",
-		"login.localhost/runs/x",
 	} {
 		send("PUT", target, wrongEverywhere)
 	}
+	send("POST", "login.localhost/runs", wrongEverywhere)
 }
 
 // token takes a token of an application for a resource.

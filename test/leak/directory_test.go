@@ -159,33 +159,34 @@ func (c *course) documents() {
 // managedIdentity gets tokens in both forms, by the secret of a run and as the server's own user.
 func (c *course) managedIdentity() {
 	c.t.Helper()
-	secret := newSecret()
-	c.secrets.add("the secret of a run", secret, "")
-	c.good("PUT", "login.localhost/runs/one", fmt.Sprintf(`{"identity":"","secret":%q}`, secret))
-	const query = "?api-version=2019-08-01&resource=https://vault.localhost"
-	c.identity(200, "/msi/token"+query, "X-IDENTITY-HEADER", secret)
-	c.identity(401, "/msi/token"+query, "X-IDENTITY-HEADER", secret+"x")
-	c.identity(401, "/msi/token"+query, "Secret", secret)
-	c.identity(400, "/msi/token?api-version=x&resource=https://vault.localhost", "X-IDENTITY-HEADER", secret)
-	c.identity(200, "/metadata/identity/oauth2/token"+query, "Metadata", "true")
-	c.identity(400, "/metadata/identity/oauth2/token?api-version=2018-02-01", "Metadata", "true")
-	c.good("DELETE", "login.localhost/runs/one", "")
-	c.identity(401, "/msi/token"+query, "X-IDENTITY-HEADER", secret)
-	c.bad("PUT", "login.localhost/runs/one", fmt.Sprintf(`{"identity":"nosuch","secret":%q}`, secret))
-	c.bad("PUT", "login.localhost/runs/o.e", fmt.Sprintf(`{"identity":"","secret":%q}`, secret))
+	run := c.OpenRun(`{"identity":""}`)
+	c.secrets.add("the secret of a run", run.Secret, "")
+	const query = "?api-version=2019-08-01&resource=https://vault.azure.net"
+	c.identity(200, run.IdentityEndpoint+query, "X-IDENTITY-HEADER", run.Secret)
+	c.identity(401, run.IdentityEndpoint+query, "X-IDENTITY-HEADER", run.Secret+"x")
+	c.identity(401, run.IdentityEndpoint+query, "Secret", run.Secret)
+	c.identity(400, run.IdentityEndpoint+"?api-version=x&resource=https://vault.azure.net", "X-IDENTITY-HEADER", run.Secret)
+	c.identity(200, run.Proxy+"/metadata/identity/oauth2/token"+query, "Metadata", "true")
+	own := "http://" + c.identityListen
+	c.identity(200, own+"/metadata/identity/oauth2/token?api-version=2018-02-01&resource=https://vault.localhost", "Metadata", "true")
+	c.identity(400, own+"/metadata/identity/oauth2/token?api-version=2018-02-01", "Metadata", "true")
+	c.identity(401, own+"/msi/token"+query, "X-IDENTITY-HEADER", run.Secret)
+	run.End()
+	c.bad("POST", "login.localhost/runs", `{"identity":"nosuch"}`)
+	c.bad("POST", "login.localhost/runs", `{"identity":"","vault":"a.b"}`)
 }
 
 // identity asks the managed identity endpoint, and takes the token of a success.
-func (c *course) identity(want int, path, header, value string) {
+func (c *course) identity(want int, address, header, value string) {
 	c.t.Helper()
-	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, "http://"+c.identityListen+path, nil)
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, address, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	req.Header.Set(header, value)
 	resp, body, err := served.Do(http.DefaultClient, req)
 	if err != nil || resp.StatusCode != want {
-		c.t.Fatalf("GET %s: %v, %v: %s; want %d", path, resp, err, body, want)
+		c.t.Fatalf("GET %s: %v, %v: %s; want %d", address, resp, err, body, want)
 	}
 	if want != http.StatusOK {
 		c.keep(body)

@@ -42,7 +42,7 @@ func changeSigningKeys(t *testing.T, changes int) {
 	var issuers [2]*identity.Issuer
 	for n := range issuers {
 		// A key's time is over as soon as it has begun, so that each look makes another one.
-		issuers[n] = identity.NewIssuer(&identity.Store{Ring: dbtest.Ring(t), Tenant: dbtest.Tenant}, nil, time.Hour, time.Microsecond)
+		issuers[n] = identity.NewIssuer(&identity.Store{Ring: dbtest.Ring(t), Tenant: dbtest.Tenant}, time.Hour, time.Microsecond)
 	}
 	keys := func(n int) (ids []string) {
 		err := nodes[n].View(t.Context(), func(tx *db.Tx) error {

@@ -22,6 +22,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Hosts of the faces in dev.
@@ -288,6 +291,40 @@ func (s *Server) Call(method, host, path, body string) (status int, requestID st
 		return 0, "", nil, err
 	}
 	return resp.StatusCode, resp.Header.Get("x-ms-request-id"), answer, err
+}
+
+// A Run is what a program under "strongroom run" is given.
+type Run struct {
+	Proxy            string `json:"proxy"`
+	IdentityEndpoint string `json:"identityEndpoint"`
+	Secret           string `json:"secret"`
+	CA               string `json:"caPem"`
+	End              func() `json:"-"`
+}
+
+// OpenRun opens a run over the local socket.
+func (s *Server) OpenRun(body string) Run {
+	s.t.Helper()
+	ctx, end := context.WithCancel(context.Background())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://local/runs", strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Host = "login.localhost"
+	resp, err := (&http.Client{Transport: s.client.Transport}).Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var line struct {
+		Started *Run   `json:"started"`
+		Error   string `json:"error"`
+	}
+	if err := json.UnmarshalDecode(jsontext.NewDecoder(resp.Body), &line); err != nil || line.Started == nil {
+		s.t.Fatalf("open a run: %d, %v, %s", resp.StatusCode, err, line.Error)
+	}
+	line.Started.End = func() { end(); resp.Body.Close() }
+	s.t.Cleanup(line.Started.End)
+	return *line.Started
 }
 
 // Do sends a request and reads the whole answer. resp is nil if none began.
