@@ -68,7 +68,7 @@ func (a assertionMaker) badClaims(key *rsa.PrivateKey) map[string]string {
 	out := map[string]string{}
 	for name, change := range map[string]claims{
 		"expired": {"exp": now - 3600}, "no end": {"exp": nil}, "end is text": {"exp": "tomorrow"}, "end is negative": {"exp": -1},
-		"not yet valid": {"nbf": now + 3600}, "end has a fraction": {"exp": float64(now) + 600.5}, "another audience": {"aud": "https://attacker.invalid/token"},
+		"not yet valid": {"nbf": now + 3600}, "end is a list": {"exp": []int64{now + 600}}, "another audience": {"aud": "https://attacker.invalid/token"},
 		"no audience": {"aud": nil}, "two audiences": {"aud": []string{a.audience, "https://attacker.invalid/token"}},
 		"audience is a number": {"aud": 1}, "empty audience": {"aud": ""}, "audience longer": {"aud": a.audience + "/x"},
 		"another issuer": {"iss": "https://attacker.invalid"}, "no issuer": {"iss": nil}, "no subject": {"sub": nil},
