@@ -8,9 +8,8 @@
 //	everything else                -> dialled as asked
 //
 // It never looks into a tunnel. The threats are the other users of the machine, who can reach a
-// loopback port too, and a child that sends what its own attackers gave it. A client that the
-// system says is another user is refused, and the identity endpoint is open only to clients that
-// are known to be ours. Parsing is net/http's, which refuses ambiguous framing; requests are
+// loopback port too, and a child that sends what its own attackers gave it. A client that is not
+// known to be ours is refused. Parsing is net/http's, which refuses ambiguous framing; requests are
 // framed anew before they go on, so no header smuggles a second one.
 //
 // A proxy that the user's environment named before is not chained.
@@ -99,7 +98,7 @@ func Listen(o Options) (*Proxy, error) {
 }
 
 // newServer bounds what a client can make us hold. There is no limit on a whole request:
-// uploads may take long, and whoever holds a connection open is our own child.
+// uploads may take long.
 func (p *Proxy) newServer() *http.Server {
 	return &http.Server{
 		Handler:                      http.HandlerFunc(p.serve),

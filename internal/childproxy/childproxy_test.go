@@ -197,7 +197,7 @@ func TestIdentityEndpoint(t *testing.T) {
 	p := listen(t, Options{Identity: endpoint})
 	wantStatus, wantBody := http.StatusOK, "169.254.169.254 /metadata/identity?a=b true"
 	if runtime.GOOS != "linux" { // the system does not tell whose program asks
-		wantStatus, wantBody = http.StatusForbidden, "strongroom: managed identity: cannot tell whose program asks\n"
+		wantStatus, wantBody = http.StatusForbidden, "strongroom: another user's program may not use this proxy\n"
 	}
 	for name, target := range map[string]string{
 		"by the address in clouds": "http://169.254.169.254/metadata/identity?a=b", "by the proxy's own": "/metadata/identity?a=b",
@@ -215,8 +215,7 @@ func TestIdentityEndpoint(t *testing.T) {
 	}
 }
 
-// A client of another user gets nothing; one whose user cannot be told, all but the identity
-// endpoint.
+// A client of another user gets nothing, and one whose user cannot be told neither.
 func TestClientsOfOtherUsers(t *testing.T) {
 	endpoint := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "in") })
 	other := httptest.NewServer(endpoint)
@@ -235,7 +234,8 @@ func TestClientsOfOtherUsers(t *testing.T) {
 		{"/x", ours, 200},
 		{"/x", unknown, 403},
 		{"/x", stranger, 403},
-		{other.URL, unknown, 200},
+		{other.URL, ours, 200},
+		{other.URL, unknown, 403},
 		{other.URL, stranger, 403},
 	} {
 		w := httptest.NewRecorder()

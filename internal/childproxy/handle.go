@@ -27,7 +27,9 @@ var errSelf = errors.New("that address is this proxy")
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) {
 	p.wait.Add(1) // above zero already: the connection is counted until it is closed or hijacked
 	defer p.wait.Done()
-	if clientOf(r)() == stranger {
+	// Also whom the system does not tell, such as one that has closed its sending side: what we dial is
+	// dialled as our user, by whom others are judged.
+	if clientOf(r)() != ours {
 		p.refuse(w, http.StatusForbidden, "another user's program may not use this proxy")
 		return
 	}
@@ -75,7 +77,7 @@ func (p *Proxy) serveConnect(w http.ResponseWriter, r *http.Request) {
 func (p *Proxy) servePlain(w http.ResponseWriter, r *http.Request) {
 	host := r.URL.Hostname()
 	if r.URL.Host == "" && r.URL.Scheme == "" || r.URL.Scheme == "http" && isMetadata(host, portOf(r)) {
-		p.serveIdentity(w, r)
+		p.identity.ServeHTTP(w, r)
 		return
 	}
 	if r.URL.Scheme != "http" || !isHost(host) {
@@ -90,15 +92,6 @@ func (p *Proxy) servePlain(w http.ResponseWriter, r *http.Request) {
 	default:
 		p.forward.ServeHTTP(w, r)
 	}
-}
-
-// serveIdentity refuses clients that are not known to be ours.
-func (p *Proxy) serveIdentity(w http.ResponseWriter, r *http.Request) {
-	if clientOf(r)() != ours {
-		p.refuse(w, http.StatusForbidden, "managed identity: cannot tell whose program asks")
-		return
-	}
-	p.identity.ServeHTTP(w, r)
 }
 
 func portOf(r *http.Request) string {
@@ -171,6 +164,7 @@ func (p *Proxy) refuseDial(w http.ResponseWriter, r *http.Request, address strin
 // refuse answers with one line, closes the connection, and logs the same line.
 func (p *Proxy) refuse(w http.ResponseWriter, status int, line string) {
 	p.log(line)
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(time.Second)) // for a body that nobody wants
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Connection", "close")

@@ -71,6 +71,7 @@ type runLine struct {
 // A runRequest is what the server is asked for.
 type runRequest struct {
 	Identity   string            `json:"identity"`
+	OwnSignIn  bool              `json:"ownSignIn"`
 	Tenant     string            `json:"tenant"`
 	Vault      string            `json:"vault"`
 	Vaults     map[string]string `json:"vaults"`
@@ -132,6 +133,7 @@ func (c *call) runRequest() (r runRequest, err error) {
 		if c.given("as") {
 			return r, usage("", "want --as or --sign-in env, found both: with env the program says who it is")
 		}
+		r.OwnSignIn = true
 		r.Tenant = lookup(c.environ, "AZURE_TENANT_ID") // clients compare it with what the vault names
 	default:
 		return r, usage("", "--sign-in %q: want %s or %s", c.text("sign-in"), signInManaged, signInEnv)
@@ -179,7 +181,7 @@ func (c *call) withRun(cl *client, want runRequest, file string) error {
 	}
 	defer files.remove()
 	c.tellChanges(files)
-	environ := runEnviron(c.environ, runFacts{runGrant: grant, vault: or(want.Vault, onlyVault), ownSignIn: c.text("sign-in") == signInEnv, files: files})
+	environ := runEnviron(c.environ, runFacts{runGrant: grant, vault: or(want.Vault, onlyVault), vaultNamed: want.Vault != "", ownSignIn: want.OwnSignIn, files: files})
 	if c.ctx.Err() != nil {
 		return c.ctx.Err()
 	}

@@ -114,7 +114,7 @@ func TestRunEnviron(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := slices.Clone(tt.in)
-			got := runEnviron(in, runFacts{runGrant: testGrant, vault: "dev", files: tt.files})
+			got := runEnviron(in, runFacts{runGrant: testGrant, vault: "dev", vaultNamed: true, files: tt.files})
 			want := slices.Concat(tt.want, testVariables, testManaged)
 			if d := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); d != "" {
 				t.Errorf("runEnviron(%q) differs (-want +got):\n%s", tt.in, d)
@@ -136,6 +136,10 @@ func TestRunEnvironOfOwnSignIn(t *testing.T) {
 	want := slices.Concat(own, and("JAVA_TOOL_OPTIONS="+testJavaOptions), testVariables)
 	if d := cmp.Diff(want, got, cmpopts.SortSlices(strings.Compare)); d != "" {
 		t.Errorf("runEnviron differs (-want +got):\n%s", d)
+	}
+	own = []string{"KEY_VAULT_URL=https://contoso-payroll.vault.azure.net"}
+	if got := runEnviron(own, runFacts{runGrant: testGrant, vault: "dev", files: files}); !slices.Contains(got, own[0]) {
+		t.Errorf("runEnviron(%q) lacks it, though no vault was named", own)
 	}
 }
 
@@ -180,7 +184,7 @@ func TestRunRequest(t *testing.T) {
 		{"", runRequest{}, ""},
 		{"--vault payroll --as web", runRequest{Vault: "payroll", Identity: "web"}, ""},
 		{"--vault Contoso-Payroll=payroll --vault other", runRequest{Vault: "other", Vaults: map[string]string{"contoso-payroll": "payroll"}}, ""},
-		{"--offline --sign-in env", runRequest{Offline: true, Tenant: "t9"}, ""},
+		{"--offline --sign-in env", runRequest{Offline: true, OwnSignIn: true, Tenant: "t9"}, ""},
 		{"--allow-azure", runRequest{AllowAzure: true}, ""},
 		{"--vault a --vault b", runRequest{}, "another --vault says otherwise"},
 		{"--vault a=b --vault A=c", runRequest{}, "another --vault says otherwise"},

@@ -9,9 +9,10 @@ import (
 // runFacts is what the environment of a run's child is made of.
 type runFacts struct {
 	runGrant
-	vault     string
-	ownSignIn bool // the program signs in by its own variables
-	files     runFiles
+	vault      string
+	vaultNamed bool // the vault was named: it counts for more than what the user's variables say
+	ownSignIn  bool // the program signs in by its own variables
+	files      runFiles
 }
 
 // managedVariables lead an SDK to a managed identity: each names another protocol, and which one a
@@ -61,6 +62,11 @@ var javaVariables = []string{"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPT
 // with those that lead to the server.
 func runEnviron(environ []string, f runFacts) []string {
 	set := append(f.variables(), f.javaOptions(environ)...)
+	for _, v := range f.vaultVariables() {
+		if f.vaultNamed || lookup(environ, v[0]) == "" { // Azure's names lead here as well
+			set = append(set, v)
+		}
+	}
 	drop := slices.Concat(managedVariables, clearedAlways)
 	if !f.ownSignIn {
 		drop = append(drop, signInVariables...)
@@ -88,7 +94,6 @@ func runEnviron(environ []string, f runFacts) []string {
 
 // variables are names and values, by the client that reads them.
 func (f runFacts) variables() [][2]string {
-	vaultURL := "https://" + f.vault + "." + f.VaultSuffix
 	const direct = "127.0.0.1,localhost,::1"
 	vars := [][2]string{
 		// every SDK: no credential of a person
@@ -100,13 +105,6 @@ func (f runFacts) variables() [][2]string {
 		{"http_proxy", f.Proxy},
 		{"NO_PROXY", direct},
 		{"no_proxy", direct},
-		// the program itself, under the names that are usual
-		{"AZURE_KEYVAULT_URL", vaultURL},
-		{"AZURE_KEY_VAULT_URL", vaultURL},
-		{"KEY_VAULT_URL", vaultURL},
-		{"VAULT_URL", vaultURL},
-		{"AZURE_KEY_VAULT_NAME", f.vault},
-		{"KEY_VAULT_NAME", f.vault},
 		// az
 		{"AZURE_CORE_INSTANCE_DISCOVERY", "false"},
 		{"AZURE_CONFIG_DIR", f.files.azure},
@@ -125,6 +123,19 @@ func (f runFacts) variables() [][2]string {
 		vars = append(vars, [2]string{name, f.files.bundle})
 	}
 	return vars
+}
+
+// vaultVariables name the vault for the program itself, as is usual.
+func (f runFacts) vaultVariables() [][2]string {
+	url := "https://" + f.vault + "." + f.VaultSuffix
+	return [][2]string{
+		{"AZURE_KEYVAULT_URL", url},
+		{"AZURE_KEY_VAULT_URL", url},
+		{"KEY_VAULT_URL", url},
+		{"VAULT_URL", url},
+		{"AZURE_KEY_VAULT_NAME", f.vault},
+		{"KEY_VAULT_NAME", f.vault},
+	}
 }
 
 // managed are the variables of the run's identity.

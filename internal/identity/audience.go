@@ -56,7 +56,7 @@ func hostAudience(f resource.Family, own string, public []string) func(aud strin
 // whose host it names, or that of the login host for Azure's own names of management and Graph.
 // The audience is the resource as it was asked for. Any port passes, since a client names the one
 // that it sees and a forwarded port is not known here; the face that gets the token compares it.
-// In a run there are tokens for whatever else the program asks, for doubles of other services.
+// In a run there are tokens of a cloud for whatever else the program asks, for doubles of other services.
 func ResourceFamily(fs resource.Families, asked string, login resource.Family) (audience string, family resource.Family, ok bool) {
 	host, port, ok := splitAudience(asked)
 	if !ok {
@@ -74,7 +74,7 @@ func ResourceFamily(fs resource.Families, asked string, login resource.Family) (
 }
 
 func inRun(asked string, login resource.Family) (audience string, family resource.Family, ok bool) {
-	if !login.InRun {
+	if !login.InRun || !resource.IsCloud(login) {
 		return "", resource.Family{}, false
 	}
 	return asked, login, true

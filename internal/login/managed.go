@@ -134,6 +134,9 @@ func (f *managedFace) appServiceToken(ctx context.Context, c *operation.Call, _ 
 
 // runIdentity is the identity of a run, if it is still there.
 func (f *managedFace) runIdentity(tx *db.Tx, run *operation.Run) (identity.Principal, error) {
+	if run.ObjectID == "" { // it signs in by itself
+		return identity.Principal{}, errNoIdentity
+	}
 	p, err := f.Store.Principal(tx, run.ObjectID)
 	if refusal, gone := apierr.As(err); gone && refusal.Kind == apierr.NotFoundKind {
 		return p, errNoIdentity

@@ -31,6 +31,8 @@ func (f *face) declareRuns(t *operation.Table) {
 type RunRequest struct {
 	// Identity is a client id, object id, resource id or display name; "" is the default identity.
 	Identity string `json:"identity"`
+	// OwnSignIn says that the program signs in by itself, and has no managed identity.
+	OwnSignIn bool `json:"ownSignIn"`
 	// Tenant is the one that the program names when it signs in by itself; "" is the home tenant.
 	Tenant string `json:"tenant"`
 	// Vault is where all names of vaults lead that are not in Vaults; "" leads each to its own name.
@@ -84,7 +86,9 @@ func (f *face) startRun(ctx context.Context, c *operation.Call, in RunRequest) (
 	}
 	var p identity.Principal
 	err := c.View(ctx, func(tx *db.Tx) (err error) {
-		p, err = f.identityForRun(tx, in.Identity)
+		if !in.OwnSignIn {
+			p, err = f.identityForRun(tx, in.Identity)
+		}
 		return err
 	})
 	if err != nil {
@@ -122,16 +126,17 @@ func (r RunRequest) check() error {
 func (f *face) serveRun(ctx context.Context, w io.Writer, in RunRequest, p identity.Principal) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
-	out := &runLines{w: w, failed: end, said: map[string]bool{}}
+	out := &runLines{failed: end, said: map[string]bool{}}
 	secret := newRunSecret()
 	open, err := f.OpenRun(RunOptions{in, &operation.Run{ObjectID: p.ObjectID, Secret: sha256.Sum256([]byte(secret))}},
-		func(line string) { out.write(RunLine{Say: line}) })
+		out.say)
 	if err != nil {
-		out.write(RunLine{Error: err.Error()})
+		out.start(w, RunLine{Error: err.Error()})
 		return nil
 	}
 	defer open.Close()
-	out.write(RunLine{Started: &RunStarted{
+	defer out.end("")
+	out.start(w, RunLine{Started: &RunStarted{
 		Proxy: open.ProxyURL, IdentityEndpoint: open.ProxyURL + appServicePath, Secret: secret, ClientID: p.AppID, CA: string(open.CA),
 		VaultSuffix: f.RunFamily.VaultHost("").Suffix, ManagementHost: f.RunFamily.ManagementHost().Text,
 		LoginHost: f.RunFamily.LoginHost().Text, Tenant: f.Tenant, Subscription: f.Subscription,
@@ -139,7 +144,7 @@ func (f *face) serveRun(ctx context.Context, w io.Writer, in RunRequest, p ident
 	select {
 	case <-ctx.Done():
 	case <-open.Stopping:
-		out.write(RunLine{Say: "the server stops, and the run with it: the program cannot reach it any more"})
+		out.end("the server stops, and the run with it: the program cannot reach it any more")
 	}
 	return nil
 }
@@ -155,24 +160,54 @@ func newRunSecret() string {
 type runLines struct {
 	failed func() // called when the other end is gone
 
-	mu   sync.Mutex
-	w    io.Writer       // guarded by mu
-	said map[string]bool // guarded by mu; lines that were said, maxSaid at most
+	mu    sync.Mutex
+	w     io.Writer       // guarded by mu; nil before the first line and behind the last
+	early []RunLine       // guarded by mu; what was said before the first line
+	ended bool            // guarded by mu
+	said  map[string]bool // guarded by mu; lines that were said, maxSaid at most
 }
 
 // maxSaid bounds the lines that a run says: each is said once, since clients try again and again.
 const maxSaid = 1000
 
-func (l *runLines) write(line RunLine) {
+// start writes the first line, and what was said before it.
+func (l *runLines) start(w io.Writer, first RunLine) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if line.Say != "" {
-		line.Say = strings.Join(strings.Fields(line.Say), " ")
-		if l.said[line.Say] || len(l.said) == maxSaid {
-			return
-		}
-		l.said[line.Say] = true
+	l.w = w
+	for _, line := range append([]RunLine{first}, l.early...) {
+		l.write(line)
 	}
+}
+
+// say writes a line that was not said before.
+func (l *runLines) say(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	line := RunLine{Say: strings.Join(strings.Fields(text), " ")}
+	if l.ended || l.said[line.Say] || len(l.said) == maxSaid {
+		return
+	}
+	l.said[line.Say] = true
+	if l.w == nil {
+		l.early = append(l.early, line)
+		return
+	}
+	l.write(line)
+}
+
+// end writes a last line, if there is one; nothing is written behind it.
+func (l *runLines) end(last string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if last != "" && l.w != nil {
+		l.write(RunLine{Say: last})
+	}
+	l.w, l.ended = nil, true
+}
+
+// write sends a line at once. The caller holds mu.
+func (l *runLines) write(line RunLine) {
 	err := json.MarshalWrite(l.w, line)
 	if err == nil {
 		_, err = fmt.Fprintln(l.w)

@@ -27,6 +27,11 @@ var clouds = Families{
 // them, or who has pointed them here with a certificate of his own.
 func Clouds() Families { return slices.Clone(clouds) }
 
+// IsCloud says whether a family is one of Clouds.
+func IsCloud(f Family) bool {
+	return slices.ContainsFunc(clouds, func(c Family) bool { return c.Name == f.Name && c.VaultSuffix == f.VaultSuffix })
+}
+
 // azureDomains are the domains under which Microsoft runs its services.
 var azureDomains = []string{
 	"azure.com", "azure.net", "windows.net", "microsoftonline.com", "azurewebsites.net", "azure-api.net",

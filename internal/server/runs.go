@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"strongroom/internal/apierr"
@@ -37,6 +39,8 @@ const (
 	maxRuns = socketConnections / 2
 	// runConnections bounds the connections of one run's program to our own names.
 	runConnections = 1000
+	// endRunWithin is how long requests under way have to end when their run does.
+	endRunWithin = 2 * time.Second
 )
 
 // openRun opens the proxy of a run, if there are not too many.
@@ -71,9 +75,17 @@ func (a *app) newRun(store *vaults.Store, o login.RunOptions, say func(string)) 
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) { return r.certificate(ca, hello) },
 	}
-	go server.Serve(tls.NewListener(limited(proxy.Own(), runConnections), server.TLSConfig)) // ends with the proxy
+	var serving sync.WaitGroup
+	serving.Go(func() { server.Serve(tls.NewListener(limited(proxy.Own(), runConnections), server.TLSConfig)) }) // ends with the proxy
 	end := func() {
-		if err := errors.Join(proxy.Close(), server.Close()); err != nil {
+		err := proxy.Close()
+		serving.Wait()
+		ctx, cancel := context.WithTimeout(context.Background(), endRunWithin)
+		defer cancel()
+		if server.Shutdown(ctx) != nil { // requests under way are answered, if they end in time
+			err = errors.Join(err, server.Close())
+		}
+		if err != nil {
 			a.log.Warn("the proxy of a run did not close cleanly", slog.Any("error", err))
 		}
 		a.runs.Add(-1)
@@ -144,7 +156,7 @@ func (r *programRun) route(ctx context.Context, host string) childproxy.Route {
 
 func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && addr.Unmap().IsLoopback()
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // routeVault refuses a vault that is not there, as a name without a host.
@@ -178,7 +190,8 @@ func (r *programRun) lead(name string) string {
 // serve serves our own names.
 func (r *programRun) serve(w http.ResponseWriter, req *http.Request) {
 	host, ok := r.options.Run.Families.Resolve(req.Host)
-	if !ok {
+	name, _, _ := resource.SplitHost(req.Host)
+	if !ok || strings.ToLower(strings.TrimSuffix(name, ".")) != openedTo(req) { // what is refused by name is not reached by another
 		http.Error(w, "this run does not answer for the host of the request", http.StatusMisdirectedRequest)
 		return
 	}
@@ -186,6 +199,19 @@ func (r *programRun) serve(w http.ResponseWriter, req *http.Request) {
 		host.Vault = r.lead(host.Vault)
 	}
 	r.do(w, req, r.app.faces[host.Face], host)
+}
+
+// openedTo is the host that the request's connection was opened to.
+func openedTo(req *http.Request) string {
+	c, _ := req.Context().Value(connKey{}).(net.Conn)
+	if t, ok := c.(*tls.Conn); ok {
+		c = bare(t.NetConn())
+	}
+	own, ok := c.(*childproxy.OwnConn)
+	if !ok {
+		return ""
+	}
+	return own.Host
 }
 
 // serveIdentity serves the managed identity endpoint, whatever its host is called.

@@ -239,9 +239,20 @@ func TestRunsAreApart(t *testing.T) {
 	if status, got := two.ask("GET", "https://kv1.vault.azure.net/", ""); status != 401 || !strings.Contains(got, "/72f988bf-86f1-41af-91ab-2d7cd011db47\"") {
 		t.Errorf("the second run: %d %s, want 401 and its tenant", status, got)
 	}
-	two.client = one.newClient("")
-	if status, got := two.ask("GET", "https://whatever.vault.azure.net/", ""); status != 401 {
-		t.Errorf("the first run by its own client: %d %s", status, got)
+	for _, host := range []string{"management.azure.com", "login.microsoftonline.com", "kv1.vault.azure.net"} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", "https://whatever.vault.azure.net/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = host
+		resp, err := one.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("the host %s in a tunnel to another: %d, want 421", host, resp.StatusCode)
+		}
 	}
 	one.end()
 	if conn, err := net.Dial("tcp", strings.TrimPrefix(one.Proxy, "http://")); err == nil {
@@ -292,5 +303,18 @@ func TestRunsAreBounded(t *testing.T) {
 	openTestRun(t, a, `{"identity":"officer"}`).end()
 	if n := a.runs.Load(); n != 0 {
 		t.Errorf("%d runs are counted after the end of one, want none", n)
+	}
+}
+
+// A program that signs in by itself needs no identity, and gets the token of none.
+func TestRunOfOwnSignIn(t *testing.T) {
+	a := startApp(t, testConfig(t))
+	newTranscript(t, a)
+	r := openTestRun(t, a, `{"ownSignIn":true}`)
+	if status, token := r.token("https://vault.azure.net", r.Secret); status != 400 || token != "" {
+		t.Errorf("managed identity of a run without: %d, want 400", status)
+	}
+	if status, got := r.ask("GET", "https://kv1.vault.azure.net/", ""); status != 401 {
+		t.Errorf("the vault: %d %s, want 401", status, got)
 	}
 }
